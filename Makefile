@@ -1,0 +1,31 @@
+# Everything needs only Python 3.11, make and git: the first target sets up .venv by itself.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help demo test lint clean
+
+help: ## show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+
+$(READY): pyproject.toml constraints.txt
+	@echo "setup: creating $(VENV) with $(PYTHON), installing Airflow and the tools (about a minute)"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+	@echo "setup: done"
+
+demo: $(READY) ## run an example DAG end to end on the local emulator
+	@$(BIN)/python scripts/demo.py
+
+test: $(READY) ## run the tests
+	@$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+lint: $(READY) ## ruff and mypy
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+clean: ## remove what the targets made
+	rm -rf $(VENV) .work build dist .coverage .hypothesis .mypy_cache .ruff_cache
