@@ -1,0 +1,240 @@
+"""Everything that can go wrong, as one tree.
+
+.. code-block:: text
+
+    VectorizeError
+    ├── VectorizeApiError            the API answered, and said no
+    │   ├── AuthenticationError      token or account refused                 (HTTP 401, 403, code 10000)
+    │   ├── IndexNotFoundError       no such index, or deleted a moment ago   (codes 3000, 3005)
+    │   ├── IndexExistsError         the name is taken                        (code 3002)
+    │   ├── InvalidVectorError       a vector of an upload was refused        (codes 40008 ... 40023)
+    │   ├── RateLimitError           too many requests                        (HTTP 429, code 40041)
+    │   ├── ServerError              the service failed                       (HTTP 5xx)
+    │   └── UnexpectedAnswerError    an answer that the API does not document
+    ├── TransportError               no answer: timeout, reset, TLS, DNS
+    ├── InvalidArgumentError         a setting or an argument that can never work (also a ValueError)
+    ├── InvalidRecordError           a record that breaks a limit of the API
+    ├── TooManyRejectsError          more records were refused than ``max_rejects`` allows
+    ├── SourceError                  the input is missing, breaks off or cannot be read
+    ├── EmptySourceError             there was nothing to load
+    ├── IngestAbortedError           the load was told to stop
+    └── MutationTimeoutError         the deadline of a wait has passed
+
+Two marks steer what happens next: ``transient`` errors are repeated by the client itself, and ``permanent``
+ones cannot be helped by running the same task again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+class VectorizeError(Exception):
+    """Base of every error of this package."""
+
+    #: The client repeats the request.
+    transient = False
+    #: The same call will fail again, however often it is made.
+    permanent = False
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def _rebuild(cls: type[VectorizeError], args: tuple[Any, ...], state: Mapping[str, Any]) -> VectorizeError:
+    # The constructors take keywords, which the pickling of exceptions does not know.
+    error = cls.__new__(cls)
+    error.args = args
+    error.__dict__.update(state)
+    return error
+
+
+class VectorizeApiError(VectorizeError):
+    """The API answered with an error.
+
+    :param message: the whole text, with operation, status and code.
+    :param status: HTTP status.
+    :param code: first error code of the answer, None when it had none.
+    :param reason: the API's own words for that code.
+    :param operation: the call, such as ``upsert``.
+    :param documentation_url: where the API says more, if it does.
+    :param pointer: the part of the request that the API complains of, if it says.
+    :param ray_id: Cloudflare's id of the request, for its support.
+    :param retry_after: seconds that the API asks to wait.
+    """
+
+    permanent = True
+    hint = ""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        code: int | None = None,
+        reason: str = "",
+        operation: str = "",
+        documentation_url: str | None = None,
+        pointer: str | None = None,
+        ray_id: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.reason = reason
+        self.operation = operation
+        self.documentation_url = documentation_url
+        self.pointer = pointer
+        self.ray_id = ray_id
+        self.retry_after = retry_after
+
+
+class AuthenticationError(VectorizeApiError):
+    """The token or the account was refused."""
+
+    hint = (
+        "Check the connection: login is the account ID, password an API token of that account with the "
+        "permission Vectorize Write (Vectorize Read is enough to read and to wait)."
+    )
+
+
+class IndexNotFoundError(VectorizeApiError):
+    """There is no such index, or it was deleted a short while ago."""
+
+    hint = "Check the index name and the account ID (connection field login), or create the index first."
+
+
+class IndexExistsError(VectorizeApiError):
+    """An index of that name exists."""
+
+
+class InvalidVectorError(VectorizeApiError):
+    """A vector of the upload breaks a rule of the API. Nothing of that upload was accepted."""
+
+
+class RateLimitError(VectorizeApiError):
+    """Too many requests."""
+
+    transient = True
+    permanent = False
+    hint = "The API allows 1,200 requests in 5 minutes to all that one user or token does, together."
+
+
+class ServerError(VectorizeApiError):
+    """The service failed."""
+
+    transient = True
+    permanent = False
+
+
+class UnexpectedAnswerError(VectorizeApiError):
+    """The answer is not one that the API documents, so nothing can be concluded from it."""
+
+    permanent = False
+
+
+class TransportError(VectorizeError):
+    """No answer arrived: a timeout, a connection refused or reset, TLS, DNS.
+
+    :param message: the whole text.
+    :param operation: the call, such as ``upsert``.
+    :param transient: whether the same request may succeed a moment later.
+    """
+
+    def __init__(self, message: str, *, operation: str = "", transient: bool = True) -> None:
+        super().__init__(message)
+        self.operation = operation
+        self.transient = transient
+
+
+class InvalidArgumentError(VectorizeError, ValueError):
+    """A setting or an argument that can never work; the text names it."""
+
+    permanent = True
+
+
+class InvalidRecordError(VectorizeError):
+    """A record breaks a limit of the API, or is no record at all.
+
+    :param reason: what is wrong with it.
+    :param source: path of the file, or the name of the argument.
+    :param line: line in the source, or position in the list, counted from 1.
+    :param record_id: the record's id, when it has one.
+    :param code: short name of the rule, such as ``wrong_dimensions``.
+    """
+
+    permanent = True
+
+    def __init__(self, reason: str, *, source: str, line: int, record_id: str | None, code: str) -> None:
+        which = f" (id {record_id!r})" if record_id is not None else ""
+        super().__init__(f"{source}, line {line}{which}: {reason} [{code}]")
+        self.reason = reason
+        self.source = source
+        self.line = line
+        self.record_id = record_id
+        self.code = code
+
+
+class TooManyRejectsError(VectorizeError):
+    """More records were refused than ``max_rejects`` allows; the text names them."""
+
+    permanent = True
+
+
+class SourceError(VectorizeError):
+    """The input is missing, breaks off, or cannot be read."""
+
+
+class EmptySourceError(VectorizeError):
+    """There was nothing to load."""
+
+
+class IngestAbortedError(VectorizeError):
+    """The load was told to stop, and stopped."""
+
+
+class MutationTimeoutError(VectorizeError):
+    """The deadline of a wait has passed before the write could be seen."""
+
+    permanent = True
+
+
+_BY_CODE: dict[int, type[VectorizeApiError]] = {
+    3000: IndexNotFoundError,
+    3002: IndexExistsError,
+    3005: IndexNotFoundError,
+    10000: AuthenticationError,
+    40008: InvalidVectorError,
+    40009: InvalidVectorError,
+    40012: InvalidVectorError,
+    40016: InvalidVectorError,
+    40018: InvalidVectorError,
+    40023: InvalidVectorError,
+    40041: RateLimitError,
+}
+
+
+def api_error_class(status: int, code: int | None) -> type[VectorizeApiError]:
+    """Choose the class of an API error: by its code first, since the HTTP status of some codes is uncertain.
+
+    :param status: HTTP status of the answer.
+    :param code: first error code in the answer, None when there is none.
+    """
+    if code in _BY_CODE:
+        return _BY_CODE[code]
+    if status == 429:
+        return RateLimitError
+    if status in (401, 403):
+        return AuthenticationError
+    if status >= 500:
+        return ServerError
+    return UnexpectedAnswerError if status < 400 else VectorizeApiError
+
+
+__all__ = [
+    name
+    for name, value in list(globals().items())
+    if isinstance(value, type) and issubclass(value, Exception)
+]
