@@ -89,6 +89,8 @@ class VectorizeApiError(VectorizeError):
         self.pointer = pointer
         self.ray_id = ray_id
         self.retry_after = retry_after
+        #: An earlier attempt of the same call may have been carried out, its answer being lost.
+        self.after_lost_answer = False
 
 
 class AuthenticationError(VectorizeApiError):

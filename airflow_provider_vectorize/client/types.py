@@ -17,7 +17,8 @@ class Index:
     """An index and its configuration, which never changes.
 
     :param dimensions: length of every vector, 32 to 1,536.
-    :param created_on: time of creation, as the API words it; it tells a new index from a deleted one of the same name.
+    :param created_on: time of creation, as the API words it; it tells a new index from a deleted one of the
+        same name.
     """
 
     name: str
@@ -48,8 +49,8 @@ class IndexInfo:
     :param vector_count: number of vectors; it lags behind the writes.
     :param processed_up_to_mutation: the **last** mutation of the batch that was applied last (the watermark);
         None on a new index.
-    :param processed_up_to_datetime: as the API words it; whether it is the time of the write or of its processing
-        is disputed, so do not depend on it.
+    :param processed_up_to_datetime: as the API words it; whether it is the time of the write or of its
+        processing is disputed, so do not depend on it.
     """
 
     dimensions: int
@@ -104,7 +105,7 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """One answer of a query. For cosine a higher score is closer, for euclidean and dot-product a lower one."""
+    """One answer of a query: closer is a higher score for cosine, a lower one for euclidean, dot-product."""
 
     id: str
     score: float
@@ -127,7 +128,7 @@ class Match:
 
 @dataclass(frozen=True, slots=True)
 class MetadataIndex:
-    """A metadata property that queries can filter by; ``index_type`` is in lower case, as *create* takes it."""
+    """A metadata property that queries can filter by; the type is in lower case, as *create* takes it."""
 
     property_name: str
     index_type: str
