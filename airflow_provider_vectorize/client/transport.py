@@ -51,6 +51,7 @@ class TokenAuth(AuthBase):
         self.secret = token
 
     def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        """Sign the request."""
         request.headers.update(self._headers)
         return request
 
@@ -115,7 +116,7 @@ class Transport:
         self._aborted = threading.Event()
         # Plain http to this machine carries the token: no proxy of the environment may get it.
         local = is_loopback(urlsplit(base_url).hostname or "")
-        self._proxies: Any = {"http": None, "https": None, "all": None} if local else None
+        self._proxies: Any = {"http": None, "https": None, "all": None} if local else {}
         credentials = hashlib.sha256(auth.secret.encode()).hexdigest()
         self._gate = shared_gate(base_url, account_id, credentials, sleep=sleep, clock=clock)
 
@@ -192,7 +193,7 @@ class Transport:
         try:
             prepared = self._session.prepare_request(request)
             settings = self._session.merge_environment_settings(
-                prepared.url, self._proxies, True, self._session.verify, None
+                prepared.url, dict(self._proxies), True, self._session.verify, None
             )
             with self._session.send(
                 prepared, timeout=self._timeout, allow_redirects=False, **settings
@@ -251,8 +252,9 @@ class Transport:
             text += (
                 f": the answer does not say success: {self._clean(content[:200].decode(errors='replace'))!r}"
             )
-        if ray_id := headers.get("cf-ray"):
-            text += f" (ray {self._clean(ray_id)})"
+        ray_id = self._clean(headers.get("cf-ray"))
+        if ray_id:
+            text += f" (ray {ray_id})"
         if kind.hint:
             text += f". {kind.hint}"
         source = first.get("source")
@@ -262,15 +264,15 @@ class Transport:
             code=code,
             reason=reason,
             operation=operation,
-            documentation_url=_text(first.get("documentation_url")),
-            pointer=_text(source.get("pointer")) if isinstance(source, dict) else None,
-            ray_id=ray_id,
+            documentation_url=self._clean(first.get("documentation_url")) or None,
+            pointer=self._clean(source.get("pointer")) or None if isinstance(source, dict) else None,
+            ray_id=ray_id or None,
             retry_after=_seconds(headers.get("Retry-After")) if status == 429 else None,
         )
 
-    def _clean(self, text: str) -> str:
-        # Texts from outside end up in logs: bounded, and without the secret should they repeat it.
-        text = text.replace(self._auth.secret, "***")
+    def _clean(self, value: Any) -> str:
+        # What comes from outside ends up in logs: bounded, and without the secret should it be repeated there.
+        text = "" if value is None else str(value).replace(self._auth.secret, "***")
         return text if len(text) <= MAX_TEXT_CHARS else text[:MAX_TEXT_CHARS] + " ..."
 
 
@@ -322,10 +324,6 @@ def _say(item: Mapping[str, Any]) -> str:
     if url := item.get("documentation_url"):
         text = f"{text}, see {url}"
     return text
-
-
-def _text(value: Any) -> str | None:
-    return value[:MAX_TEXT_CHARS] if isinstance(value, str) else None
 
 
 def _seconds(value: str | None) -> float | None:

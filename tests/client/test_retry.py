@@ -1,0 +1,160 @@
+"""The retry policy: what is repeated, how often, after how long; and the gate that all senders share."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import requests
+
+from airflow_provider_vectorize.client import VectorizeClient, errors
+from airflow_provider_vectorize.client.throttle import QUIET_SECONDS, Gate, shared_gate
+from tests.client.conftest import ACCOUNT, BASE, TOKEN, failure, ok
+from tests.fake_time import FakeTime
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status_code": 500},
+        {"status_code": 503, "json": failure(1, "x")},
+        {"status_code": 429},
+        {"status_code": 400, "json": failure(40041, "Too Many Requests")},
+        {"status_code": 429, "json": failure(40041, "Too Many Requests")},
+        {"exc": requests.exceptions.ConnectTimeout},
+        {"exc": requests.exceptions.ReadTimeout},
+        {"exc": requests.exceptions.ConnectionError},
+        {"exc": requests.exceptions.ChunkedEncodingError},
+    ],
+    ids=str,
+)
+def test_transient_failures_are_repeated(client, api, fault, time):
+    api.post(f"{BASE}/docs/upsert", [fault, fault, {"json": ok({"mutationId": "m"})}])
+    mutation = client.upsert("docs", b"{}\n")
+    assert (mutation.id, mutation.attempts) == ("m", 3)
+    assert len([seconds for seconds in time.slept if seconds]) <= 4
+
+
+def test_the_body_of_a_repeated_upload_is_the_same(client, api):
+    api.post(f"{BASE}/docs/upsert", [{"status_code": 500}, {"json": ok({"mutationId": "m"})}])
+    client.upsert("docs", bytearray(b'{"id":"a"}\n'))
+    assert [bytes(request.body) for request in api.request_history] == [b'{"id":"a"}\n'] * 2
+
+
+def test_attempts_end_at_max_attempts(make_client, api):
+    api.get(BASE, status_code=503)
+    with pytest.raises(errors.ServerError, match="HTTP 503"):
+        make_client(max_attempts=5).list_indexes()
+    assert api.call_count == 5
+
+
+def test_one_attempt_means_one_request(make_client, api, time):
+    api.get(BASE, exc=requests.exceptions.ReadTimeout)
+    with pytest.raises(errors.TransportError, match="list_indexes got no answer: ReadTimeout"):
+        make_client(max_attempts=1).list_indexes()
+    assert (api.call_count, time.slept) == (1, [])
+
+
+def test_a_wrong_certificate_is_not_repeated(client, api):
+    api.get(BASE, exc=requests.exceptions.SSLError("CERTIFICATE_VERIFY_FAILED: self-signed certificate"))
+    with pytest.raises(errors.TransportError, match="CERTIFICATE_VERIFY_FAILED"):
+        client.list_indexes()
+    assert api.call_count == 1
+
+
+def test_the_wait_has_full_jitter_and_is_capped(api, monkeypatch):
+    asked: list[tuple[float, float]] = []
+
+    def highest(low: float, high: float) -> float:
+        asked.append((low, high))
+        return high
+
+    monkeypatch.setattr("random.uniform", highest)
+    time = FakeTime()
+    api.get(BASE, status_code=500)
+    with pytest.raises(errors.ServerError):
+        VectorizeClient(ACCOUNT, TOKEN, max_attempts=9, sleep=time.sleep, clock=time.clock).list_indexes()
+    assert {low for low, _ in asked} == {0}
+    assert time.slept == [1, 2, 4, 8, 16, 32, 60, 60]
+
+
+@pytest.mark.parametrize(("header", "waited"), [("7", 7), ("300", 300), ("9999", 330), ("0", 0)])
+def test_retry_after_is_honoured_up_to_330_seconds(client, api, time, header, waited):
+    api.get(BASE, [{"status_code": 429, "headers": {"Retry-After": header}}, {"json": ok([])}])
+    client.list_indexes()
+    assert time.now - 1_000.0 == waited
+
+
+@pytest.mark.parametrize("header", ["soon", "-5", "1.5", "Wed, 21 Oct 2026 07:28:00 GMT"])
+def test_a_retry_after_that_is_no_whole_number_is_ignored(client, api, time, header):
+    api.get(BASE, [{"status_code": 429, "headers": {"Retry-After": header}}, {"json": ok([])}])
+    client.list_indexes()
+    assert time.now - 1_000.0 <= 1
+
+
+def test_429_without_retry_after_is_waited_out_for_330_seconds(make_client, api, time):
+    api.get(BASE, status_code=429)
+    with pytest.raises(errors.RateLimitError, match="1,200 requests in 5 minutes"):
+        make_client(max_attempts=2).list_indexes()
+    assert time.now - 1_000.0 >= 330
+    assert api.call_count > 2
+
+
+def test_429_with_retry_after_ends_at_max_attempts(make_client, api):
+    api.get(BASE, status_code=429, headers={"Retry-After": "1"})
+    with pytest.raises(errors.RateLimitError):
+        make_client(max_attempts=3).list_indexes()
+    assert api.call_count == 3
+
+
+def test_write_pressure_with_status_400_ends_at_max_attempts(make_client, api):
+    api.post(f"{BASE}/docs/upsert", status_code=400, json=failure(40041, "Too Many Requests"))
+    with pytest.raises(errors.RateLimitError):
+        make_client(max_attempts=3).upsert("docs", b"{}\n")
+    assert api.call_count == 3
+
+
+def test_a_throttled_request_holds_back_every_sender_of_the_budget(api):
+    time = FakeTime()
+    gate = Gate(sleep=time.sleep, clock=time.clock)
+    gate.close_for(30)
+    with gate.slot():
+        assert time.now - 1_000.0 == 30
+
+
+def test_after_throttling_one_goes_at_a_time_and_one_more_after_every_minute_of_quiet():
+    time = FakeTime()
+    gate = Gate(sleep=time.sleep, clock=time.clock)
+    gate.close_for(10)
+    inside, leave = threading.Semaphore(0), threading.Event()
+
+    def sender() -> None:
+        with gate.slot():
+            inside.release()
+            leave.wait(20)
+
+    threads = [threading.Thread(target=sender, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    assert inside.acquire(timeout=5)
+    assert not inside.acquire(timeout=0.3), "a second sender went while one was on its way"
+    time.sleep(QUIET_SECONDS)
+    assert inside.acquire(timeout=5)
+    assert not inside.acquire(timeout=0.3), "a third sender went after one minute"
+    leave.set()
+    for thread in threads:
+        thread.join(5)
+
+
+def test_clients_with_the_same_credentials_share_the_gate_and_others_do_not():
+    first, second = VectorizeClient(ACCOUNT, TOKEN), VectorizeClient(ACCOUNT, TOKEN)
+    other = VectorizeClient(ACCOUNT, TOKEN[::-1])
+    assert first._transport._gate is second._transport._gate
+    assert first._transport._gate is not other._transport._gate
+
+
+def test_a_client_with_its_own_clock_has_its_own_gate():
+    time = FakeTime()
+    assert shared_gate("a", sleep=time.sleep, clock=time.clock) is not shared_gate(
+        "a", sleep=time.sleep, clock=time.clock
+    )
