@@ -2,4 +2,99 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 __version__ = "0.1.0"
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Describe the provider to Airflow: entry point ``apache_airflow_provider``."""
+    integration = "Cloudflare Vectorize"
+    return {
+        "package-name": "airflow-provider-vectorize",
+        "name": "Cloudflare Vectorize",
+        "description": "Load embeddings into Cloudflare Vectorize, and know when they can be seen.",
+        "versions": [__version__],
+        "integrations": [
+            {
+                "integration-name": integration,
+                "external-doc-url": "https://developers.cloudflare.com/vectorize/",
+                "tags": ["ai", "embeddings", "service"],
+            }
+        ],
+        "hooks": [
+            {
+                "integration-name": integration,
+                "python-modules": ["airflow_provider_vectorize.hooks.vectorize"],
+            }
+        ],
+        "operators": [
+            {
+                "integration-name": integration,
+                "python-modules": ["airflow_provider_vectorize.operators.vectorize"],
+            }
+        ],
+        "sensors": [
+            {
+                "integration-name": integration,
+                "python-modules": ["airflow_provider_vectorize.sensors.vectorize"],
+            }
+        ],
+        "connection-types": [
+            {
+                "connection-type": "vectorize",
+                "hook-class-name": "airflow_provider_vectorize.hooks.vectorize.VectorizeHook",
+                "hook-name": "Cloudflare Vectorize",
+                "ui-field-behaviour": {
+                    "hidden-fields": [],
+                    "relabeling": {
+                        "login": "Account ID",
+                        "password": "API token",
+                        "host": "API address",
+                        "schema": "https or http",
+                    },
+                    "placeholders": {
+                        "login": "32 hex characters",
+                        "password": "needs the permission Vectorize Write",
+                        "host": "leave blank for Cloudflare's",
+                        "schema": "leave blank for https",
+                        "index_name": "my-index",
+                        "timeout": "60",
+                        "max_attempts": "8",
+                        "verify": "true",
+                    },
+                },
+                "conn-fields": {
+                    "index_name": {
+                        "label": "Default index",
+                        "description": "Used wherever a task names no index.",
+                        "schema": {
+                            "type": ["string", "null"],
+                            "maxLength": 64,
+                            "pattern": "^[a-z]+[a-z0-9_-]*[a-z0-9]+$",
+                        },
+                    },
+                    "auth_email": {
+                        "label": "E-mail of the Global API key",
+                        "description": "Only with the legacy Global API key as the password.",
+                        "schema": {"type": ["string", "null"], "format": "email"},
+                    },
+                    "timeout": {
+                        "label": "Timeout",
+                        "description": "Seconds to wait for the next byte of an answer.",
+                        "schema": {"type": ["number", "null"], "minimum": 1},
+                    },
+                    "max_attempts": {
+                        "label": "Attempts",
+                        "description": "Requests for one call before it fails.",
+                        "schema": {"type": ["integer", "null"], "minimum": 1},
+                    },
+                    "verify": {
+                        "label": "Verify TLS",
+                        "description": "true, false, or the path of a CA bundle.",
+                        "schema": {"type": ["string", "null"]},
+                    },
+                },
+            }
+        ],
+    }

@@ -105,7 +105,7 @@ class VectorizeClient:
             _auth(api_token, email, api_key),
             timeout=timeout,
             max_attempts=max_attempts,
-            session=session or _new_session(),
+            session=session or new_session(),
             sleep=sleep,
             clock=clock,
         )
@@ -417,7 +417,8 @@ def _auth(api_token: str | None, email: str | None, api_key: str | None) -> Toke
     return auth
 
 
-def _new_session() -> requests.Session:
+def new_session() -> requests.Session:
+    """Make a session whose connections :meth:`VectorizeClient.abort` can cut."""
     session = requests.Session()
     session.mount("https://", AbortableAdapter(pool_maxsize=32))
     session.mount("http://", AbortableAdapter(pool_maxsize=32))
