@@ -27,29 +27,38 @@ _backoff = tenacity.wait_random_exponential(multiplier=BASE_SECONDS, max=CAP_SEC
 def retrying(*, max_attempts: int, sleep: Callable[[float], None], gate: Gate) -> tenacity.Retrying:
     """Make the loop that repeats one request.
 
-    :param max_attempts: attempts in all; 429 may take more of them, see the module.
+    :param max_attempts: attempts in all; 1 never repeats; above that, 429 may take more, see the module.
     :param sleep: waits for a number of seconds.
     :param gate: closed for everyone while a throttled request waits.
     """
 
+    def wait(state: tenacity.RetryCallState) -> float:
+        error = _error(state)
+        if not isinstance(error, RateLimitError):
+            return _backoff(state)
+        asked = error.retry_after
+        seconds = _backoff(state) if asked is None else min(asked, RATE_LIMIT_BLOCK_SECONDS)
+        # Also when this was the last attempt: the others had better wait all the same.
+        gate.close_for(seconds)
+        return seconds
+
     def stop(state: tenacity.RetryCallState) -> bool:
         error = _error(state)
-        if _status(error) == 429 and getattr(error, "retry_after", None) is None:
+        waits_out = isinstance(error, RateLimitError) and error.status == 429 and error.retry_after is None
+        if waits_out and max_attempts > 1:
             return state.attempt_number >= max_attempts and state.idle_for >= RATE_LIMIT_BLOCK_SECONDS
         return state.attempt_number >= max_attempts
 
     def before_sleep(state: tenacity.RetryCallState) -> None:
-        seconds = state.upcoming_sleep
-        error = _error(state)
-        if isinstance(error, RateLimitError):
-            gate.close_for(seconds)
-        log.warning("Attempt %d failed, next in %.1f s: %s", state.attempt_number, seconds, error)
+        log.warning(
+            "Attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, _error(state)
+        )
 
     return tenacity.Retrying(
         retry=tenacity.retry_if_exception(
             lambda error: isinstance(error, VectorizeError) and error.transient
         ),
-        wait=_wait,
+        wait=wait,
         stop=stop,
         sleep=sleep,
         before_sleep=before_sleep,
@@ -57,16 +66,5 @@ def retrying(*, max_attempts: int, sleep: Callable[[float], None], gate: Gate) -
     )
 
 
-def _wait(state: tenacity.RetryCallState) -> float:
-    asked = getattr(_error(state), "retry_after", None)
-    if asked is not None:
-        return min(float(asked), RATE_LIMIT_BLOCK_SECONDS)
-    return _backoff(state)
-
-
 def _error(state: tenacity.RetryCallState) -> BaseException | None:
     return state.outcome.exception() if state.outcome is not None else None
-
-
-def _status(error: BaseException | None) -> int | None:
-    return getattr(error, "status", None)

@@ -19,21 +19,22 @@ QUIET_SECONDS = 60.0
 class Gate:
     """Let requests through: freely at first, then as the throttling of the API asks.
 
-    :param sleep: waits for a number of seconds.
-    :param clock: tells seconds, monotonic; in step with ``sleep``.
+    :param clock: tells seconds, monotonic.
     """
 
-    def __init__(self, *, sleep: Callable[[float], None], clock: Callable[[], float]) -> None:
-        self._sleep = sleep
+    def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._changed = threading.Condition()
         self._active = 0
         self._closed_until: float | None = None  # None: never throttled
 
     @contextmanager
-    def slot(self) -> Iterator[None]:
-        """Hold a place among the senders for one request."""
-        self._enter()
+    def slot(self, sleep: Callable[[float], None]) -> Iterator[None]:
+        """Hold a place among the senders for one request.
+
+        :param sleep: waits for a number of seconds, in step with the clock.
+        """
+        self._enter(sleep)
         try:
             yield
         finally:
@@ -46,7 +47,7 @@ class Gate:
         with self._changed:
             self._closed_until = max(self._closed_until or 0.0, self._clock() + seconds)
 
-    def _enter(self) -> None:
+    def _enter(self, sleep: Callable[[float], None]) -> None:
         while True:
             with self._changed:
                 pause = self._pause()
@@ -57,7 +58,7 @@ class Gate:
                     # The number allowed grows with time, which notifies nobody.
                     self._changed.wait(timeout=1.0)
                     continue
-            self._sleep(pause)
+            sleep(pause)
 
     def _pause(self) -> float:
         return 0.0 if self._closed_until is None else self._closed_until - self._clock()
@@ -72,17 +73,16 @@ _gates: WeakValueDictionary[tuple[str, ...], Gate] = WeakValueDictionary()
 _gates_lock = threading.Lock()
 
 
-def shared_gate(*budget: str, sleep: Callable[[float], None], clock: Callable[[], float]) -> Gate:
+def shared_gate(*budget: str, clock: Callable[[], float]) -> Gate:
     """Give the gate of a budget, the same for every client of the process that shares it.
 
     :param budget: what the budget is counted by: the address, the account, a hash of the credentials.
-    :param sleep: see :class:`Gate`; a client with a time of its own has a gate of its own.
-    :param clock: likewise.
+    :param clock: see :class:`Gate`; a client with a time of its own has a gate of its own.
     """
     if clock is not time.monotonic:
-        return Gate(sleep=sleep, clock=clock)
+        return Gate(clock)
     with _gates_lock:
         gate = _gates.get(budget)
         if gate is None:
-            gate = _gates[budget] = Gate(sleep=sleep, clock=clock)
+            gate = _gates[budget] = Gate(clock)
         return gate

@@ -118,7 +118,7 @@ class Transport:
         local = is_loopback(urlsplit(base_url).hostname or "")
         self._proxies: Any = {"http": None, "https": None, "all": None} if local else {}
         credentials = hashlib.sha256(auth.secret.encode()).hexdigest()
-        self._gate = shared_gate(base_url, account_id, credentials, sleep=sleep, clock=clock)
+        self._gate = shared_gate(base_url, account_id, credentials, clock=clock)
 
     def call(
         self,
@@ -167,7 +167,7 @@ class Transport:
             nonlocal attempts, answer_lost
             attempts += 1
             try:
-                with self._gate.slot():
+                with self._gate.slot(self._sleep):
                     status, response_headers, content = self._exchange(name, request)
                 return self._answer(name, operation, status, response_headers, content, attempts)
             except VectorizeApiError as error:

@@ -100,6 +100,17 @@ def test_429_without_retry_after_is_waited_out_for_330_seconds(make_client, api,
     assert api.call_count > 2
 
 
+def test_one_attempt_means_one_request_when_throttled_too_and_the_others_wait(make_client, api, time):
+    api.get(BASE, status_code=429, headers={"Retry-After": "40"})
+    client = make_client(max_attempts=1)
+    with pytest.raises(errors.RateLimitError):
+        client.list_indexes()
+    assert (api.call_count, time.slept) == (1, [])
+    with pytest.raises(errors.RateLimitError):
+        client.list_indexes()
+    assert (api.call_count, time.slept) == (2, [40])
+
+
 def test_429_with_retry_after_ends_at_max_attempts(make_client, api):
     api.get(BASE, status_code=429, headers={"Retry-After": "1"})
     with pytest.raises(errors.RateLimitError):
@@ -116,20 +127,20 @@ def test_write_pressure_with_status_400_ends_at_max_attempts(make_client, api):
 
 def test_a_throttled_request_holds_back_every_sender_of_the_budget(api):
     time = FakeTime()
-    gate = Gate(sleep=time.sleep, clock=time.clock)
+    gate = Gate(time.clock)
     gate.close_for(30)
-    with gate.slot():
+    with gate.slot(time.sleep):
         assert time.now - 1_000.0 == 30
 
 
 def test_after_throttling_one_goes_at_a_time_and_one_more_after_every_minute_of_quiet():
     time = FakeTime()
-    gate = Gate(sleep=time.sleep, clock=time.clock)
+    gate = Gate(time.clock)
     gate.close_for(10)
     inside, leave = threading.Semaphore(0), threading.Event()
 
     def sender() -> None:
-        with gate.slot():
+        with gate.slot(time.sleep):
             inside.release()
             leave.wait(20)
 
@@ -155,6 +166,4 @@ def test_clients_with_the_same_credentials_share_the_gate_and_others_do_not():
 
 def test_a_client_with_its_own_clock_has_its_own_gate():
     time = FakeTime()
-    assert shared_gate("a", sleep=time.sleep, clock=time.clock) is not shared_gate(
-        "a", sleep=time.sleep, clock=time.clock
-    )
+    assert shared_gate("a", clock=time.clock) is not shared_gate("a", clock=time.clock)
