@@ -1,0 +1,84 @@
+"""Answers: the envelope of the API, and how a connection ends without one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final, NamedTuple
+from uuid import uuid4
+
+import orjson
+
+from airflow_provider_vectorize.emulator.errors import REFUSALS, UPSTREAM_PREFIX, ApiError
+from airflow_provider_vectorize.emulator.faults import Fault
+
+_FIXED_TEXTS: Final = {row.code: row.text for row in REFUSALS.values() if "{" not in row.text}
+
+
+class Reply(NamedTuple):
+    """An answer.
+
+    :param body: its JSON text.
+    :param retry_after: the ``Retry-After`` header, whole seconds.
+    """
+
+    status: int
+    body: bytes
+    retry_after: int | None = None
+
+    def to_bytes(self, *, close: bool) -> bytes:
+        """Give the answer as it goes over the wire.
+
+        :param close: whether the connection ends with it.
+        """
+        try:
+            phrase = HTTPStatus(self.status).phrase
+        except ValueError:
+            phrase = "Unknown"
+        lines = [
+            f"HTTP/1.1 {self.status} {phrase}",
+            "Content-Type: application/json; charset=UTF-8",
+            f"Content-Length: {len(self.body)}",
+            f"CF-Ray: {uuid4().hex[:16]}-EMU",
+            f"Connection: {'close' if close else 'keep-alive'}",
+        ]
+        if self.retry_after is not None:
+            lines.append(f"Retry-After: {self.retry_after}")
+        return "\r\n".join([*lines, "", ""]).encode() + self.body
+
+
+class Hangup(NamedTuple):
+    """No answer: the connection is reset after so many seconds."""
+
+    seconds: float = 0
+
+
+def success(result: Any) -> Reply:
+    """Wrap a result."""
+    return Reply(200, orjson.dumps({"result": result, "success": True, "errors": [], "messages": []}))
+
+
+def plain(value: Any) -> Reply:
+    """Answer JSON without an envelope, as the control surface does."""
+    return Reply(200, orjson.dumps(value))
+
+
+def refusal(error: ApiError, statuses: Mapping[str, int]) -> Reply:
+    """Wrap a refusal.
+
+    :param statuses: HTTP statuses that differ from the error's, by kind.
+    """
+    return _failure(statuses.get(error.kind, error.status), error.code, error.message, error.retry_after)
+
+
+def ordered(fault: Fault) -> Reply:
+    """Give the answer that a fault of kind ``status`` asks for, in the API's words if the code has fixed ones."""
+    text = _FIXED_TEXTS.get(fault.code, "a fault that was ordered")
+    prefix = UPSTREAM_PREFIX if 40000 <= fault.code < 49000 else ""
+    return _failure(fault.status, fault.code, prefix + text, fault.retry_after)
+
+
+def _failure(status: int, code: int, message: str, retry_after: int | None) -> Reply:
+    errors = [{"code": code, "message": message}]
+    body = orjson.dumps({"result": None, "success": False, "errors": errors, "messages": []})
+    return Reply(status, body, retry_after)
