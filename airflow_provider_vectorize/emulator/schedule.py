@@ -26,11 +26,7 @@ class Visibility:
     def __post_init__(self) -> None:
         if self.mode not in get_args(Mode):
             raise ValueError(f"mode must be one of {', '.join(get_args(Mode))}, not {self.mode!r}")
-        if (
-            isinstance(self.value, bool)
-            or not isinstance(self.value, (int, float))
-            or not 0 <= self.value < 1e9
-        ):
+        if type(self.value) not in (int, float) or not 0 <= self.value < 1e9:
             raise ValueError(f"value must be a number of at least 0, not {self.value!r}")
 
 
