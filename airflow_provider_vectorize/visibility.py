@@ -1,16 +1,18 @@
 """When a write can be seen: a pure function from what is known and what was just seen to what to do next.
 
-The API shows only the **last** mutation of each batch that it applied (the watermark), two mutation ids cannot be
-ordered, and others may write to the same index. So waiting for the watermark to equal the mutation can wait for ever,
-and taking any change of it for the answer ends early. These are the proofs, and there are no others:
+The API shows only the **last** mutation of each batch that it applied (the watermark), two mutation ids
+cannot be ordered, and others may write to the same index. So waiting for the watermark to equal the mutation
+can wait for ever, and taking any change of it for the answer ends early. These are the proofs, and there are
+no others:
 
-1. The watermark is the mutation, or a mutation of ours whose request was **sent after the mutation's answer had
-   arrived** (``Target.later``): writes are applied in the order in which they were logged.
+1. The watermark is the mutation, or a mutation of ours whose request was **sent after the mutation's answer
+   had arrived** (``Target.later``): writes are applied in the order in which they were logged.
 2. A **probe** reads back as it was sent: a record of that write which was known to differ before it.
 
 What cannot be told apart: another write, not yet visible, of the very same vector.
 
-:func:`decide` has no clock and does no I/O. The loops around it (poke, trigger, ``hook.wait_for_mutation``) do.
+:func:`decide` has no clock and does no I/O. The loops around it (poke, trigger,
+``hook.wait_for_mutation``) do.
 """
 
 from __future__ import annotations
@@ -77,8 +79,8 @@ class Observation:
     """What one look at the index has shown.
 
     :param watermark: the last mutation of the batch that was applied last; None on a new index.
-    :param read_back: id -> :func:`digest` of the stored vector, None for an id that is not there. None as a whole:
-        nothing was read back.
+    :param read_back: id -> :func:`digest` of the stored vector, None for an id that is not there. None as a
+        whole: nothing was read back.
     """
 
     watermark: str | None
@@ -114,15 +116,16 @@ def decide(target: Target, seen: Observation) -> Decision:
     """Decide whether the write can be seen.
 
     :param target: what is known.
-    :param seen: what one look has shown. Without ``read_back``, the answer may be :class:`ReadBack`: the probes are
-        read only when the watermark alone is no proof.
+    :param seen: what one look has shown. Without ``read_back``, the answer may be :class:`ReadBack`: the
+        probes are read only when the watermark alone is no proof.
     """
     if seen.watermark is not None:
         if seen.watermark == target.mutation_id:
             return Visible(f"the index is processed up to mutation {target.mutation_id}")
         if seen.watermark in target.later:
             return Visible(
-                f"the index is processed up to our mutation {seen.watermark}, sent after {target.mutation_id} was accepted"
+                f"the index is processed up to our mutation {seen.watermark}, which was sent after "
+                f"{target.mutation_id} was accepted"
             )
     if seen.read_back is None:
         return ReadBack(tuple(probe.id for probe in target.probes)) if target.probes else Wait()
@@ -170,3 +173,29 @@ def _plain(value: Any) -> Any:
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     return value
+
+
+def describe_timeout(
+    index_name: str, pending: Sequence[Target], seconds: float, watermark: str | None, error: Exception | None
+) -> str:
+    """Say what a wait that reached its deadline has seen last, and what would have helped.
+
+    :param index_name: the index.
+    :param pending: what could not be seen.
+    :param seconds: how long the wait was.
+    :param watermark: as the last look showed it.
+    :param error: what the last look failed with, if it failed.
+    """
+    ids = ", ".join(target.mutation_id for target in pending[:3])
+    if len(pending) > 3:
+        ids += f" and {len(pending) - 3} more"
+    text = f"index {index_name!r}: mutation {ids} could not be seen within {seconds:.0f} s. "
+    text += f"The last look failed: {error}. " if error is not None else ""
+    text += f"The index was last seen processed up to mutation {watermark or '(none yet)'}. "
+    if any(not target.probes for target in pending):
+        text += (
+            "No record of this write was known to differ from what the index held before, so where others write to "
+            "the index too, only the mutation itself could have proved it: sentinel=True on the upload makes every "
+            "write provable. "
+        )
+    return text + "The write was accepted and may still become visible: look again, with a longer timeout."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Metric = Literal["cosine", "euclidean", "dot-product"]
@@ -90,7 +90,7 @@ class Vector:
     id: str
     values: tuple[float, ...]
     namespace: str | None = None
-    metadata: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_result(cls, result: Mapping[str, Any]) -> Vector:
@@ -99,7 +99,7 @@ class Vector:
             id=str(result["id"]),
             values=tuple(result.get("values") or ()),
             namespace=result.get("namespace") or None,
-            metadata=result.get("metadata") or None,
+            metadata=result.get("metadata") or {},
         )
 
 
@@ -111,7 +111,7 @@ class Match:
     score: float
     values: tuple[float, ...] | None = None
     namespace: str | None = None
-    metadata: Mapping[str, Any] | None = None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
     def from_result(cls, result: Mapping[str, Any]) -> Match:
@@ -122,7 +122,7 @@ class Match:
             score=float(result["score"]),
             values=None if values is None else tuple(values),
             namespace=result.get("namespace") or None,
-            metadata=result.get("metadata") or None,
+            metadata=result.get("metadata") or {},
         )
 
 

@@ -1,0 +1,285 @@
+"""The hook: the client, the ingest and the wait, with Airflow's connection, log, lineage and checkpoint."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cached_property
+from os import PathLike
+from typing import Any, Literal
+
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
+
+from airflow_provider_vectorize import get_provider_info
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import (
+    IngestAbortedError,
+    InvalidArgumentError,
+    MutationTimeoutError,
+    TransportError,
+    VectorizeError,
+)
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
+from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
+from airflow_provider_vectorize.look import look, refuse_to_sleep
+from airflow_provider_vectorize.visibility import Target, describe_timeout
+
+Operation = Literal["upsert", "insert"]
+
+
+class VectorizeHook(BaseHook):
+    """Talk to Cloudflare Vectorize.
+
+    :param conn_id: a connection of type ``vectorize``: login is the account ID, password the API token.
+    """
+
+    conn_name_attr = "conn_id"
+    default_conn_name = "vectorize_default"
+    conn_type = "vectorize"
+    hook_name = "Cloudflare Vectorize"
+
+    def __init__(self, conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.conn_id = conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Give the behaviour of the connection form, for Airflow before 3.2."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Give the fields of the connection form, for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import StringField
+
+        return {
+            name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            for name, field in _connection_type()["conn-fields"].items()
+        }
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """What the connection says.
+
+        :raises InvalidArgumentError: naming the field that is wrong.
+        """
+        return ConnectionSettings.from_connection(self.get_connection(self.conn_id))
+
+    @cached_property
+    def conn(self) -> VectorizeClient:
+        """The client."""
+        return self.settings.client()
+
+    def get_conn(self) -> VectorizeClient:
+        """Return the client."""
+        return self.conn
+
+    def resolve_index_name(self, index_name: str | None) -> str:
+        """Give the name of the index: the one asked for, or else the connection's.
+
+        :raises InvalidArgumentError: when neither names one.
+        """
+        name = index_name or self.settings.index_name
+        if name is None:
+            raise InvalidArgumentError(
+                f"no index: neither the argument index_name nor the extra index_name of connection "
+                f"{self.conn_id!r} names one"
+            )
+        return name
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection by listing the indexes of the account."""
+        try:
+            settings = self.settings
+            names = [index.name for index in settings.client(max_attempts=1).list_indexes()]
+        except TransportError as error:
+            return (
+                False,
+                f"{error}. Check the fields host, port and schema, and the way from here to that address.",
+            )
+        except VectorizeError as error:
+            return False, str(error)
+        message = (
+            f"Account {settings.account_id} answers at {settings.base_url}; it has {len(names)} indexes."
+        )
+        if settings.index_name is not None and settings.index_name not in names:
+            message += f" The default index {settings.index_name!r} is not among them."
+        return True, message
+
+    def upsert(
+        self,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> Report:
+        """Load vectors, replacing those whose id exists.
+
+        In a task on Airflow 3.3 and later, a load from ``source`` that is tried again goes on where it stopped.
+
+        :param index_name: default: the connection's.
+        :param source: a path or glob, or a list of them, plain or ``.gz``: NDJSON, one vector a line.
+        :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
+            ``namespace`` and ``metadata``; a generator is read as it goes.
+        :param options: ``rejects_path``, and the fields of
+            :class:`~airflow_provider_vectorize.ingest.IngestOptions`.
+        :raises VectorizeError: see :mod:`airflow_provider_vectorize.client.errors`.
+        """
+        return self._load_in_task("upsert", index_name, source, vectors, options)
+
+    def insert(
+        self,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        **options: Any,
+    ) -> Report:
+        """Load vectors, leaving those whose id exists as they are; otherwise as :meth:`upsert`."""
+        return self._load_in_task("insert", index_name, source, vectors, options)
+
+    def load(
+        self,
+        operation: Operation,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        rejects_path: str | PathLike[str] | None = None,
+        checkpoint: Checkpoint | None = None,
+        stop: threading.Event | None = None,
+        **options: Any,
+    ) -> Report:
+        """Run a load; the operators' way in. See :meth:`upsert` for what is not named here.
+
+        :param rejects_path: folder that takes the refused records.
+        :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
+        :param stop: ends the load once it is set.
+        """
+        if (source is None) == (vectors is None):
+            raise InvalidArgumentError("exactly one of source and vectors must be given")
+        name = self.resolve_index_name(index_name)
+        rejects = None if rejects_path is None else rejects_folder(rejects_path)
+        try:
+            return ingest(
+                self.conn,
+                name,
+                source_files(source) if source is not None else vectors,
+                options=IngestOptions(operation=operation, rejects=rejects, **options),
+                checkpoint=checkpoint,
+                stop=stop,
+            )
+        except BaseException as error:
+            if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
+                # Told to stop: nothing may go on in the background.
+                self.conn.abort()
+                del self.conn
+            raise
+
+    def wait_for_mutation(
+        self,
+        index_name: str | None,
+        mutation: Report | Mapping[str, Any] | str | Iterable[Any],
+        *,
+        poll_interval: float = 10.0,
+        timeout: float = 600.0,
+    ) -> None:
+        """Wait until writes can be seen.
+
+        :param index_name: None: the connection's.
+        :param mutation: a report, its dict, a mutation id, or a list of these. A report is better than an id: it
+            brings records to recognise the write by when others write to the index as well.
+        :param poll_interval: seconds between two looks; each costs one request, with a read-back up to three, of
+            the 1,200 that a token has in 5 minutes.
+        :param timeout: seconds after which the wait fails.
+        :raises MutationTimeoutError: saying what was last seen.
+        """
+        name = self.resolve_index_name(index_name)
+        pending = targets_of(mutation)
+        client = self.polling_client()
+        deadline = time.monotonic() + timeout
+        watermark: str | None = None
+        while True:
+            failure: VectorizeError | None = None
+            try:
+                seen = look(client, name, pending)
+            except VectorizeError as error:
+                if not error.transient:
+                    raise
+                failure = error
+                self.log.warning("Could not look at index %r, trying again: %s", name, error)
+            else:
+                watermark = seen.watermark
+                for target, evidence in seen.visible.items():
+                    self.log.info("Mutation %s can be seen: %s", target.mutation_id, evidence)
+                pending = [target for target in pending if target not in seen.visible]
+            if not pending:
+                return
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise MutationTimeoutError(describe_timeout(name, pending, timeout, watermark, failure))
+            time.sleep(min(poll_interval, left))
+
+    def polling_client(self) -> VectorizeClient:
+        """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt."""
+        return self.settings.client(max_attempts=1, sleep=refuse_to_sleep)
+
+    def _load_in_task(
+        self,
+        operation: Operation,
+        index_name: str | None,
+        source: Any,
+        vectors: Any,
+        options: Mapping[str, Any],
+    ) -> Report:
+        checkpoint = None if source is None else TaskCheckpoint.current()
+        report = self.load(
+            operation, index_name, source=source, vectors=vectors, checkpoint=checkpoint, **options
+        )
+        if checkpoint is not None:
+            checkpoint.clear()
+        return report
+
+
+@contextmanager
+def fail_fast() -> Iterator[None]:
+    """Turn errors that no retry can help into Airflow's, so that no retry is spent on them.
+
+    :raises AirflowFailException: with the text of the error.
+    """
+    try:
+        yield
+    except VectorizeError as error:
+        if error.permanent:
+            raise AirflowFailException(str(error)) from error
+        raise
+
+
+def targets_of(mutation: Report | Mapping[str, Any] | str | Iterable[Any]) -> list[Target]:
+    """Read what to wait for: a report, its dict, a mutation id, or a list of these.
+
+    :raises InvalidArgumentError: for anything else.
+    """
+    if isinstance(mutation, Report):
+        return [mutation.target()]
+    if isinstance(mutation, Mapping):
+        return [Target.from_dict(mutation)]
+    if isinstance(mutation, str):
+        return [Target(mutation)]
+    if isinstance(mutation, Iterable):
+        return [target for item in mutation for target in targets_of(item)]
+    raise InvalidArgumentError(
+        f"a mutation is a report, its dict, an id or a list of these, got {mutation!r}"
+    )
+
+
+def _connection_type() -> dict[str, Any]:
+    [connection_type] = get_provider_info()["connection-types"]
+    return dict(connection_type)

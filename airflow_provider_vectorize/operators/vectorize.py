@@ -1,0 +1,189 @@
+"""Operators that load vectors into an index."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from os import PathLike
+from typing import Any, ClassVar, Literal
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context, XComArg
+
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
+from airflow_provider_vectorize.client.types import UnparsableBehavior
+from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+from airflow_provider_vectorize.hooks.storage import Source
+from airflow_provider_vectorize.hooks.vectorize import Operation, VectorizeHook, fail_fast
+from airflow_provider_vectorize.ingest import IngestOptions, Report
+
+#: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
+Vectors = str | bytes | Iterable[Mapping[str, Any]] | XComArg
+
+DEFAULTS = IngestOptions()
+
+
+class VectorizeUpload(BaseOperator):
+    """What the tasks that upload vectors have in common. Use one of its subclasses.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param source: a path or glob, or a list of them, plain or ``.gz``, in anything that Airflow's object storage
+        reaches: NDJSON, one vector a line. Read line by line. Templated.
+    :param vectors: instead of ``source``: NDJSON text, or a list of mappings with ``id``, ``values`` and, if need
+        be, ``namespace`` and ``metadata``; or the ``.output`` of a task that returns one of these. Never templated.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+    :param namespace: for records that have none; a record with another one is invalid. At most 64 bytes. Templated.
+    :param on_invalid: what to do with a record that breaks a limit of the API: ``fail`` stops at the first and
+        names it; ``reject`` goes on, and fails at the end when there were more than ``max_rejects``.
+    :param rejects_path: folder that takes the refused records with source, line, id, code and reason, in a form
+        that can be mended and loaded again. Templated.
+    :param max_rejects: refused records that are still green, with ``on_invalid="reject"``.
+    :param on_empty: when there is nothing at all to load: ``fail``, or ``skip`` the task.
+    :param compact: send the values as the shortest text that gives the same float32, which is what Vectorize
+        stores. False: lines pass as they are.
+    :param max_batch_vectors: vectors a request, at most 5,000 (limits page).
+    :param max_batch_bytes: bytes a request, at most 100 MB (limits page); default 32 MiB.
+    :param max_in_flight: requests under way at once.
+    :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
+        how many, so the report cannot count what was accepted.
+    """
+
+    template_fields: Sequence[str] = ("index_name", "source", "conn_id", "namespace", "rejects_path")
+    operation: ClassVar[Operation]
+
+    def __init__(
+        self,
+        *,
+        index_name: str | None = None,
+        source: Source | None = None,
+        vectors: Vectors | None = None,
+        conn_id: str = VectorizeHook.default_conn_name,
+        namespace: str | None = None,
+        on_invalid: Literal["fail", "reject"] = "fail",
+        rejects_path: str | PathLike[str] | None = None,
+        max_rejects: int = 0,
+        on_empty: Literal["fail", "skip"] = "fail",
+        compact: bool = True,
+        max_batch_vectors: int = DEFAULTS.max_batch_vectors,
+        max_batch_bytes: int = DEFAULTS.max_batch_bytes,
+        max_in_flight: int = DEFAULTS.max_in_flight,
+        unparsable_behavior: UnparsableBehavior = "error",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index_name = index_name
+        self.source = source
+        self.vectors = vectors
+        self.conn_id = conn_id
+        self.namespace = namespace
+        self.on_invalid = on_invalid
+        self.rejects_path = rejects_path
+        self.max_rejects = max_rejects
+        self.on_empty = on_empty
+        self.compact = compact
+        self.max_batch_vectors = max_batch_vectors
+        self.max_batch_bytes = max_batch_bytes
+        self.max_in_flight = max_in_flight
+        self.unparsable_behavior = unparsable_behavior
+        if (source is None) == (vectors is None):
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: exactly one of source and vectors must be given"
+            )
+        if on_empty not in ("fail", "skip"):
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: on_empty must be fail or skip, got {on_empty!r}"
+            )
+        if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "
+                "metadata database: pass the upstream task's .output instead"
+            )
+        if isinstance(vectors, XComArg):
+            XComArg.apply_upstream_relationship(self, vectors)
+        self._stop: threading.Event | None = None
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:  # type: ignore[override]  # Airflow declares it as an attribute
+        """Start mapping the operator; ``vectors`` belongs into ``expand``."""
+        if "vectors" in kwargs:
+            raise InvalidArgumentError(
+                f"task {kwargs.get('task_id')!r}: vectors cannot be given to partial(), which draws no dependency on "
+                "the task that makes them and would write literal vectors into the serialized DAG: use "
+                "expand(vectors=...) or source="
+            )
+        return super().partial(**kwargs)
+
+    @cached_property
+    def hook(self) -> VectorizeHook:
+        """The hook of ``conn_id``."""
+        return VectorizeHook(self.conn_id)
+
+    def push(self, context: Context) -> Report:
+        """Upload everything; the report is pushed to XCom under the key ``report``."""
+        checkpoint = None if self.source is None else TaskCheckpoint.of(context)
+        if self.source is not None and checkpoint is None:
+            self.log.info("This Airflow keeps no state for a task: a retry starts from the beginning")
+        self._stop = threading.Event()
+        vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
+        with fail_fast():
+            try:
+                report = self.hook.load(
+                    self.operation,
+                    self.index_name,
+                    source=self.source,
+                    vectors=vectors,
+                    rejects_path=self.rejects_path,
+                    checkpoint=checkpoint,
+                    stop=self._stop,
+                    namespace=self.namespace,
+                    on_invalid=self.on_invalid,
+                    max_rejects=self.max_rejects,
+                    compact=self.compact,
+                    max_batch_vectors=self.max_batch_vectors,
+                    max_batch_bytes=self.max_batch_bytes,
+                    max_in_flight=self.max_in_flight,
+                    unparsable_behavior=self.unparsable_behavior,
+                )
+            except EmptySourceError as error:
+                if self.on_empty == "skip":
+                    raise AirflowSkipException(str(error)) from error
+                raise
+        context["ti"].xcom_push(key="report", value=report.to_dict())
+        if checkpoint is not None:
+            checkpoint.clear()
+        return report
+
+    def on_kill(self) -> None:
+        """Let the upload end: no new request, the checkpoint stored."""
+        if self._stop is not None:
+            self._stop.set()
+
+
+class VectorizeUpsertOperator(VectorizeUpload):
+    """Load vectors into an index, replacing those whose id exists. Green means that every record was accepted.
+
+    Returns the mutation id: once that write can be seen, all of this load can. Hand it to
+    :class:`~airflow_provider_vectorize.sensors.vectorize.VectorizeMutationSensor` by ``mutation_id=upsert.output``.
+
+    The parameters are those of :class:`VectorizeUpload`.
+    """
+
+    operation = "upsert"
+
+    def execute(self, context: Context) -> str:
+        """Upload, and return the mutation id."""
+        return self.push(context).mutation_id
+
+
+class VectorizeInsertOperator(VectorizeUpload):
+    """Load vectors into an index, leaving those whose id exists **as they are**; the API does not say which.
+
+    Use it to add what is new without touching what is there. To bring an index up to date use
+    :class:`VectorizeUpsertOperator`. Otherwise the same, with the same parameters.
+    """
+
+    operation = "insert"
+
+    def execute(self, context: Context) -> str:
+        """Upload, and return the mutation id."""
+        return self.push(context).mutation_id

@@ -1,0 +1,192 @@
+"""Sensors: wait for an object and upload it; wait until a write can be seen."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.common.compat.sdk import (
+    AirflowSensorTimeout,
+    BaseSensorOperator,
+    Context,
+    PokeReturnValue,
+    XComArg,
+)
+
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
+from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
+from airflow_provider_vectorize.hooks.storage import Source, source_exists
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook, fail_fast
+from airflow_provider_vectorize.look import look
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
+from airflow_provider_vectorize.visibility import Target, describe_timeout
+
+_SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
+_MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
+
+
+class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
+    """Wait until an object (or every path of a list, or a match for a glob) is there, then upsert it.
+
+    Returns the mutation id, and pushes the ``report``, as
+    :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpsertOperator` does. The upload is not part of
+    the waiting: ``soft_fail``, ``never_fail`` and ``timeout`` cover the waiting only, and an upload that fails is
+    always red.
+
+    :param source: what to wait for and to upload. Templated.
+
+    The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
+    without ``vectors``, and of a sensor: ``poke_interval``, ``timeout``, ``mode`` (``poke`` or ``reschedule``),
+    ``soft_fail`` and so on.
+    """
+
+    operation = "upsert"
+
+    def __init__(self, *, source: Source, **kwargs: Any) -> None:
+        if "vectors" in kwargs:
+            raise InvalidArgumentError(
+                "VectorizeUpsertSensor waits for a source; for vectors use the operator"
+            )
+        super().__init__(source=source, **kwargs)
+
+    def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
+        """Tell whether the source is there."""
+        self.log.info("Looking for %s", self.source)
+        assert self.source is not None  # noqa: S101  # __init__ requires it
+        with fail_fast():
+            return source_exists(self.source)
+
+    def execute(self, context: Context) -> str:
+        """Wait, then upload, and return the mutation id."""
+        super().execute(context)
+        return self.push(context).mutation_id
+
+
+class VectorizeMutationSensor(BaseSensorOperator):
+    """Wait until writes can be seen in the index, and prove it.
+
+    It never ends early, whoever else writes to the index. It brings along what the upload's ``report`` knows, which
+    it finds by itself among the XComs of the upstream tasks; without a report only the mutation itself proves the
+    write, and on an index with other writers the API may never show that.
+
+    Returns the mutation id, or the list of them.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param mutation_id: a mutation id (``mutation_id=upsert.output``), a list of them (a mapped upstream's output
+        too), or text with ids in it. Templated.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+
+    The other parameters are those of a sensor: ``poke_interval`` (each look costs one request, with a read-back up
+    to three, of the 1,200 that a token has in 5 minutes), ``timeout``, ``mode`` (``poke`` or ``reschedule``),
+    ``soft_fail`` and so on.
+    """
+
+    template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
+
+    def __init__(
+        self,
+        *,
+        index_name: str | None = None,
+        mutation_id: str | Iterable[str] | XComArg,
+        conn_id: str = VectorizeHook.default_conn_name,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index_name = index_name
+        self.mutation_id = mutation_id
+        self.conn_id = conn_id
+        self._pending: list[Target] | None = None
+        self._watermark: str | None = None
+        self._failure: VectorizeError | None = None
+
+    @cached_property
+    def hook(self) -> VectorizeHook:
+        """The hook of ``conn_id``."""
+        return VectorizeHook(self.conn_id)
+
+    @cached_property
+    def _client(self) -> VectorizeClient:
+        return self.hook.polling_client()
+
+    def poke(self, context: Context) -> bool | PokeReturnValue:
+        """Look once. A transient error says nothing, and the wait goes on."""
+        with fail_fast():
+            if self._pending is None:
+                self._pending = self._targets(context)
+            index_name = self.hook.resolve_index_name(self.index_name)
+            try:
+                seen = look(self._client, index_name, self._pending)
+            except VectorizeError as error:
+                if not error.transient:
+                    raise
+                self._failure = error
+                self.log.warning("Could not look at index %r, trying again: %s", index_name, error)
+                return False
+        self._watermark, self._failure = seen.watermark, None
+        for target, evidence in seen.visible.items():
+            self.log.info("Mutation %s can be seen: %s", target.mutation_id, evidence)
+        self._pending = [target for target in self._pending if target not in seen.visible]
+        if self._pending:
+            self.log.info("No proof yet for %d mutation(s); watermark %s", len(self._pending), seen.watermark)
+            return False
+        ids = mutation_ids(self.mutation_id)
+        return PokeReturnValue(True, ids if len(ids) > 1 else ids[0])
+
+    def execute(self, context: Context) -> Any:
+        """Wait, and return the mutation id, or the list of them."""
+        try:
+            return super().execute(context)
+        except AirflowSensorTimeout as timeout:
+            if not self._pending:
+                raise
+            index_name = self.hook.resolve_index_name(self.index_name)
+            text = describe_timeout(index_name, self._pending, self.timeout, self._watermark, self._failure)
+            raise AirflowSensorTimeout(text) from timeout
+
+    def _targets(self, context: Context) -> list[Target]:
+        ids = mutation_ids(self.mutation_id)
+        reports = self._reports(context)
+        for id_ in ids:
+            if id_ not in reports:
+                self.log.warning(
+                    "No upstream task has a report on mutation %s: only the mutation itself can prove the write, and "
+                    "the API shows just the last of those that it applies together",
+                    id_,
+                )
+        return [reports.get(id_) or Target(id_) for id_ in ids]
+
+    def _reports(self, context: Context) -> Mapping[str, Target]:
+        direct = set(self.upstream_task_ids)
+        others = self.get_flat_relative_ids(upstream=True) - direct
+        # The direct ones last, so that theirs win.
+        task_ids = [*sorted(others), *sorted(direct)]
+        if not task_ids:
+            return {}
+        found = context["ti"].xcom_pull(task_ids=task_ids, key="report")
+        return {
+            report["mutation_id"]: Target.from_dict(report)
+            for report in found or ()
+            if isinstance(report, Mapping) and "mutation_id" in report
+        }
+
+
+def mutation_ids(value: Any) -> list[str]:
+    """Read mutation ids: one, a list (a lazy sequence of XComs too), or text with ids in it.
+
+    :raises InvalidArgumentError: when there is none, or something else.
+    """
+    if isinstance(value, str):
+        ids = [part for part in _SEPARATORS.split(value) if part]
+    elif isinstance(value, Iterable):
+        ids = [id_ for item in value for id_ in mutation_ids(item)]
+    else:
+        ids = []
+    if not ids or not all(_MUTATION_ID.fullmatch(id_) for id_ in ids):
+        raise InvalidArgumentError(
+            f"mutation_id must be one or more mutation ids, got {str(value)[:200]!r}: did the upstream task upload "
+            "something?"
+        )
+    return list(dict.fromkeys(ids))

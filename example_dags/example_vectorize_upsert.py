@@ -1,0 +1,49 @@
+"""Load a file of embeddings, wait until they can be seen, and ask for the nearest passages."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from pathlib import Path
+
+from airflow.providers.common.compat.sdk import DAG, task
+
+from airflow_provider_vectorize.client.errors import IndexExistsError
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
+
+INDEX = "passages"
+DATA = Path(__file__).parent / "data" / "passages.ndjson"
+
+with DAG(
+    "example_vectorize_upsert",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["vectorize"],
+):
+
+    @task
+    def create_index() -> None:
+        try:
+            VectorizeHook().conn.create_index(INDEX, dimensions=384, metric="cosine")
+        except IndexExistsError:
+            print(f"index {INDEX} exists")
+
+    # [START howto_upsert]
+    upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, source=str(DATA))
+
+    wait = VectorizeMutationSensor(
+        task_id="wait", index_name=INDEX, mutation_id=upsert.output, poke_interval=5, timeout=600
+    )
+    # [END howto_upsert]
+
+    @task
+    def query() -> list[str]:
+        """Ask with a stored vector: which passages are nearest to this one?"""
+        matches = VectorizeHook().conn.query(INDEX, vector_id="oceans-04", top_k=5, return_metadata="all")
+        for match in matches:
+            print(f"{match.score:.3f}  {match.id:<16}  {match.metadata['text']}")
+        return [match.id for match in matches]
+
+    create_index() >> upsert >> wait >> query()
