@@ -32,7 +32,7 @@ class Look:
     read: frozenset[str]
 
 
-def look(client: VectorizeClient, index_name: str, targets: Sequence[Target]) -> Look:
+def look(client: VectorizeClient, index_name: str, targets: Sequence[Target], turn: int = 0) -> Look:
     """Look once whether the targets can be seen.
 
     :param client: should make one attempt only and never sleep, see :func:`refuse_to_sleep`: the next look is the
@@ -40,6 +40,7 @@ def look(client: VectorizeClient, index_name: str, targets: Sequence[Target]) ->
     :param index_name: the index that all targets were written to.
     :param targets: those that have waited longest first: when there are more probes than one look reads, they are
         read in this order.
+    :param turn: which of its probes a target starts with, when not all can be read.
     :raises VectorizeError: a transient one says nothing about the targets.
     """
     watermark = client.index_info(index_name).processed_up_to_mutation
@@ -50,7 +51,8 @@ def look(client: VectorizeClient, index_name: str, targets: Sequence[Target]) ->
             case Visible(evidence):
                 visible[target] = evidence
             case ReadBack(probe_ids):
-                waiting[target] = probe_ids
+                start = turn % len(probe_ids)
+                waiting[target] = probe_ids[start:] + probe_ids[:start]
     # The first probe of each, then the second of each, and so on: each wait gets its turn.
     turns = chain.from_iterable(zip_longest(*waiting.values()))
     ids = list(dict.fromkeys(turn for turn in turns if turn is not None))[:MAX_READ_BACK_IDS]

@@ -239,7 +239,10 @@ class Transport:
         first = errors[0] if errors else {}
         code = first.get("code")
         code = code if isinstance(code, int) else None
-        reason = self._clean("; ".join(map(_say, errors)))
+        # The first code stands in front already.
+        reason = self._clean(
+            "; ".join([_say(first | {"code": None}), *map(_say, errors[1:])]) if errors else ""
+        )
         kind = api_error_class(status, code)
         text = f"{name} failed: HTTP {status}"
         if code is not None:

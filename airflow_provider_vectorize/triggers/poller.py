@@ -1,0 +1,147 @@
+"""One poll for all waits on an index: whatever their number, they cost one look an interval.
+
+Everything here runs on the loop of the triggerer, but for the look itself, which runs in a thread of the poll.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from airflow_provider_vectorize.client.errors import VectorizeError
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.look import Look, look, refuse_to_sleep
+from airflow_provider_vectorize.visibility import Target
+
+log = logging.getLogger(__name__)
+
+#: An interval is lengthened by up to this part of it, so that polls of several indexes spread out.
+JITTER = 0.1
+
+_Key = tuple[asyncio.AbstractEventLoop, str, str, str, str]
+_polls: dict[_Key, SharedPoll] = {}
+
+
+class Wait:
+    """One wait that takes part in a poll.
+
+    :param targets: what to wait for; ``pending`` is what of it could not be seen yet.
+    :param interval: seconds between two looks.
+    """
+
+    def __init__(self, targets: Sequence[Target], interval: float) -> None:
+        self.pending = list(targets)
+        self.interval = interval
+        #: The evidence for each mutation, once all can be seen; or the error that ends the wait.
+        self.done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
+        self.evidence: dict[str, str] = {}
+        self.watermark: str | None = None
+        self.failure: Exception | None = None
+
+    def learn(self, seen: Look) -> None:
+        """Take in what a look has shown."""
+        self.watermark, self.failure = seen.watermark, None
+        for target in self.pending:
+            if target in seen.visible:
+                self.evidence[target.mutation_id] = seen.visible[target]
+        self.pending = [target for target in self.pending if target not in seen.visible]
+        if not self.pending and not self.done.done():
+            self.done.set_result(self.evidence)
+
+    def fail(self, error: Exception) -> None:
+        """Take in that a look has failed: a transient error says nothing, any other ends the wait."""
+        self.failure = error
+        transient = isinstance(error, VectorizeError) and error.transient
+        if not transient and not self.done.done():
+            self.done.set_exception(error)
+
+
+class SharedPoll:
+    """The poll of one index with one set of credentials, for as long as somebody waits.
+
+    :param settings: of the connection.
+    :param index_name: the index.
+    """
+
+    @classmethod
+    def join(cls, settings: ConnectionSettings, index_name: str, wait: Wait) -> SharedPoll:
+        """Take part in the poll of the index, starting it if need be."""
+        credentials = hashlib.sha256(f"{settings.auth_email}\n{settings.secret}".encode()).hexdigest()
+        key = (asyncio.get_running_loop(), settings.base_url, settings.account_id, index_name, credentials)
+        poll = _polls.get(key)
+        if poll is None:
+            poll = _polls[key] = cls(key, settings, index_name)
+        poll._waits.append(wait)
+        # A shorter interval counts from now on.
+        poll._changed.set()
+        return poll
+
+    def __init__(self, key: _Key, settings: ConnectionSettings, index_name: str) -> None:
+        self._key = key
+        self._index_name = index_name
+        self._client = settings.client(max_attempts=1, sleep=refuse_to_sleep)
+        self._waits: list[Wait] = []
+        self._reads: Counter[Target] = Counter()
+        self._turn = 0
+        self._changed = asyncio.Event()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vectorize-poll")
+        self._task = asyncio.get_running_loop().create_task(self._run())
+
+    def leave(self, wait: Wait) -> None:
+        """Take part no more; the last to leave stops the poll."""
+        self._waits.remove(wait)
+        if not self._waits:
+            del _polls[self._key]
+            self._task.cancel()
+            self._client.abort()
+            self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _run(self) -> None:
+        while True:
+            # Whoever defers has just looked; and schedulers before 3.2 lose a trigger that fires at once.
+            await self._pause()
+            await self._look_once()
+
+    async def _look_once(self) -> None:
+        targets = self._in_turn()
+        try:
+            seen = await asyncio.get_running_loop().run_in_executor(
+                self._thread, look, self._client, self._index_name, targets, self._turn
+            )
+        except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+            log.warning("Could not look at index %r: %s", self._index_name, error)
+            for wait in self._waits:
+                wait.fail(error)
+            return
+        self._turn += 1
+        for target in targets:
+            if any(probe.id in seen.read for probe in target.probes):
+                self._reads[target] += 1
+        for wait in self._waits:
+            wait.learn(seen)
+
+    def _in_turn(self) -> list[Target]:
+        # Those read least come first, and among them the oldest: everyone gets a turn, also past one that is stuck.
+        targets = list(dict.fromkeys(target for wait in self._waits for target in wait.pending))
+        self._reads = Counter({target: self._reads[target] for target in targets})
+        return sorted(targets, key=self._reads.__getitem__)
+
+    async def _pause(self) -> None:
+        started = time.monotonic()
+        stretch = 1 + random.uniform(0, JITTER)  # noqa: S311  # spreads load, guards nothing
+        while True:
+            self._changed.clear()
+            interval = min(wait.interval for wait in self._waits)
+            left = started + interval * stretch - time.monotonic()
+            if left <= 0:
+                return
+            try:
+                await asyncio.wait_for(self._changed.wait(), left)
+            except TimeoutError:
+                return

@@ -1,0 +1,98 @@
+"""The trigger that waits until writes can be seen."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from airflow.providers.common.compat.connection import get_async_connection
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_vectorize.client.errors import AuthenticationError, VectorizeError
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.triggers.poller import SharedPoll, Wait
+from airflow_provider_vectorize.visibility import Target, describe_timeout
+
+VISIBLE, TIMEOUT, FAILED = "visible", "timeout", "failed"
+
+
+class VectorizeMutationTrigger(BaseTrigger):
+    """Wait until writes can be seen; all waits on one index share their polls.
+
+    The arguments are stored in the metadata database: they hold no secret and no vector.
+
+    :param conn_id: a connection of type ``vectorize``.
+    :param index_name: the index.
+    :param targets: what to wait for, as :meth:`Target.to_dict` writes it.
+    :param deadline: when the wait ends, in seconds since the epoch.
+    :param poll_interval: seconds between two looks; the shortest of those who wait on the index counts.
+    :param unknown: arguments that another version has written; ignored.
+    """
+
+    def __init__(
+        self,
+        *,
+        conn_id: str,
+        index_name: str,
+        targets: Sequence[Mapping[str, Any]],
+        deadline: float,
+        poll_interval: float = 10.0,
+        **unknown: Any,
+    ) -> None:
+        super().__init__()
+        if unknown:
+            self.log.info("Ignoring arguments of another version: %s", ", ".join(sorted(unknown)))
+        self.conn_id = conn_id
+        self.index_name = index_name
+        self.targets = [Target.from_dict(target) for target in targets]
+        self.deadline = deadline
+        self.poll_interval = poll_interval
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Give what is stored."""
+        return (
+            "airflow_provider_vectorize.triggers.vectorize.VectorizeMutationTrigger",
+            {
+                "conn_id": self.conn_id,
+                "index_name": self.index_name,
+                "targets": [target.to_dict() for target in self.targets],
+                "deadline": self.deadline,
+                "poll_interval": self.poll_interval,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Yield one event: see :func:`read_event`."""
+        started = time.time()
+        wait = Wait(self.targets, self.poll_interval)
+        try:
+            evidence = await asyncio.wait_for(self._wait(wait), max(self.deadline - started, 0))
+        except TimeoutError:
+            seconds = self.deadline - started
+            text = describe_timeout(self.index_name, wait.pending, seconds, wait.watermark, wait.failure)
+            yield TriggerEvent({"status": TIMEOUT, "message": text})
+        except VectorizeError as error:
+            yield TriggerEvent({"status": FAILED, "message": str(error), "permanent": error.permanent})
+        else:
+            yield TriggerEvent({"status": VISIBLE, "evidence": evidence})
+
+    async def _wait(self, wait: Wait) -> dict[str, str]:
+        settings = await self._settings()
+        while True:
+            poll = SharedPoll.join(settings, self.index_name, wait)
+            try:
+                return await wait.done
+            except AuthenticationError:
+                # The token may have been replaced meanwhile; if it was not, the refusal is final.
+                renewed = await self._settings()
+                if renewed == settings:
+                    raise
+                settings = renewed
+            finally:
+                poll.leave(wait)
+            wait.done = asyncio.get_running_loop().create_future()
+
+    async def _settings(self) -> ConnectionSettings:
+        return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))

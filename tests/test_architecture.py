@@ -1,0 +1,85 @@
+"""Who may import whom, and what an import costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "airflow_provider_vectorize"
+NAME = PACKAGE.name
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports_of(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def room_of(path: Path) -> str:
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+def test_there_is_something_to_check():
+    assert {"client", "ingest", "visibility", "hooks", "operators", "sensors", "emulator"} <= set(
+        map(room_of, MODULES)
+    )
+
+
+@pytest.mark.parametrize("room", ["client", "ingest", "visibility", "look", "emulator"])
+def test_the_core_knows_nothing_of_airflow(room):
+    for path in MODULES:
+        if room_of(path) == room:
+            assert not {name for name in imports_of(path) if name.split(".")[0] == "airflow"}, path
+
+
+ALLOWED = {
+    "__init__": set(),
+    "client": {"client"},
+    "visibility": {"client"},
+    "ingest": {"ingest", "client", "visibility"},
+    "look": {"client", "visibility"},
+    "connection": {"client"},
+    "emulator": {"emulator"},
+    "hooks": {"hooks", "client", "ingest", "visibility", "look", "connection"},
+    "operators": {"operators", "hooks", "client", "ingest", "visibility"},
+    "sensors": {"sensors", "operators", "hooks", "triggers", "client", "look", "visibility"},
+    "triggers": {"triggers", "hooks", "client", "look", "visibility", "connection"},
+}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_a_room_imports_only_from_the_rooms_below_it(path):
+    rooms = {
+        name.split(".")[1]
+        for name in imports_of(path)
+        if name.startswith(f"{NAME}.") and name.split(".")[1] not in ("__version__", "get_provider_info")
+    }
+    assert rooms <= ALLOWED[room_of(path)]
+
+
+@pytest.mark.parametrize("room", ["ingest", "visibility"])
+def test_ingest_and_visibility_know_the_client_through_types_limits_and_errors_only(room):
+    for path in MODULES:
+        if room_of(path) == room:
+            used = {name for name in imports_of(path) if name.startswith(f"{NAME}.client")}
+            parts = {name.split(".")[2] for name in used if name.count(".") >= 2}
+            assert parts <= {"types", "errors", "limits"}, path
+
+
+def test_the_package_itself_is_light():
+    code = (
+        f"import sys, {NAME}; print(sorted({{'numpy', 'requests', 'airflow', 'orjson'}} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"

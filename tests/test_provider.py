@@ -1,0 +1,116 @@
+"""What Airflow is told about the provider, and what it makes of it."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import json
+import os
+import subprocess
+import sys
+import warnings
+from importlib.metadata import version
+from pathlib import Path
+
+import airflow
+import jsonschema
+import pytest
+
+from airflow_provider_vectorize import __version__, get_provider_info
+
+ROOT = Path(__file__).parent.parent
+INFO = get_provider_info()
+SECTIONS = ("hooks", "operators", "sensors", "triggers")
+
+
+def schema(name: str) -> dict:
+    path = Path(airflow.__file__).parent / name
+    if not path.exists():
+        pytest.skip(f"this Airflow does not ship {name}")
+    return json.loads(path.read_text())
+
+
+def listed(section: str) -> set[str]:
+    return {module for entry in INFO.get(section, []) for module in entry["python-modules"]}
+
+
+def test_the_info_is_valid():
+    jsonschema.validate(INFO, schema("provider_info.schema.json"))
+
+
+def test_the_info_is_valid_under_the_stricter_schema_of_the_official_providers():
+    jsonschema.validate(
+        {**INFO, "state": "ready", "source-date-epoch": 1}, schema("provider.yaml.schema.json")
+    )
+
+
+def test_the_package_name_and_version_are_those_of_the_distribution():
+    assert version(INFO["package-name"]) == __version__ == INFO["versions"][0]
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_every_module_is_listed_and_every_listed_module_is_there(section):
+    folder = ROOT / "airflow_provider_vectorize" / section
+    public = {
+        f"airflow_provider_vectorize.{section}.{path.stem}"
+        for path in folder.glob("*.py")
+        if path.stem != "__init__" and path.stem not in ("storage", "checkpoint", "poller")
+    }
+    assert listed(section) == public
+
+
+@pytest.mark.parametrize("module", sorted(set().union(*map(listed, SECTIONS))))
+def test_a_listed_module_imports_without_a_warning(module):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sys.modules.pop(module, None)
+        importlib.import_module(module)
+
+
+def test_every_public_operator_and_sensor_is_in_an_example_dag():
+    public = set()
+    for module in listed("operators") | listed("sensors"):
+        tree = ast.parse(Path(importlib.import_module(module).__file__).read_text())
+        names = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+        public |= {name for name in names if name.endswith(("Operator", "Sensor"))}
+    assert public
+    examples = "\n".join(path.read_text() for path in (ROOT / "example_dags").glob("*.py"))
+    assert {name for name in public if f"{name}(" not in examples} == set()
+
+
+@pytest.fixture(scope="module")
+def airflow_command(tmp_path_factory):
+    home = tmp_path_factory.mktemp("airflow")
+    environment = os.environ | {"AIRFLOW_HOME": str(home), "AIRFLOW__CORE__LOAD_EXAMPLES": "False"}
+
+    def run(*arguments: str) -> tuple[str, str]:
+        command = [sys.executable, "-m", "airflow", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
+        return done.stdout, done.stderr
+
+    return run
+
+
+def test_airflow_lists_the_provider(airflow_command):
+    out, err = airflow_command("providers", "get", "airflow-provider-vectorize", "--full", "-o", "json")
+    [provider] = json.loads(out[out.index("[") :])
+    assert provider["Provider"] == "airflow-provider-vectorize"
+    assert provider["Version"] == __version__
+    assert "vectorize" not in err.lower()
+
+
+def test_airflow_knows_the_hook_and_the_form_without_a_warning(airflow_command):
+    hooks, err = airflow_command("providers", "hooks", "-o", "json")
+    rows = json.loads(hooks[hooks.index("[") :])
+    [row] = [row for row in rows if row["connection_type"] == "vectorize"]
+    assert row["class"] == "airflow_provider_vectorize.hooks.vectorize.VectorizeHook"
+    assert row["hook_attribute_name"] == "conn_id"
+    assert "vectorize" not in err.lower()
+    behaviours, _ = airflow_command("providers", "behaviours", "-o", "json")
+    assert "vectorize" in behaviours
+    assert "API token" in behaviours
+    widgets, _ = airflow_command("providers", "widgets", "-o", "json")
+    names = {
+        name for name in INFO["connection-types"][0]["conn-fields"] if f"extra__vectorize__{name}" in widgets
+    }
+    assert names == set(INFO["connection-types"][0]["conn-fields"])
