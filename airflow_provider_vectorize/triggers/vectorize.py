@@ -41,7 +41,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         poll_interval: float = 10.0,
         **unknown: Any,
     ) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
         if unknown:
             self.log.info("Ignoring arguments of another version: %s", ", ".join(sorted(unknown)))
         self.conn_id = conn_id
