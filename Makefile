@@ -4,10 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test clients bench-emulator lint clean
 
 help: ## show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
 
 $(READY): pyproject.toml constraints.txt
 	@echo "setup: creating $(VENV) with $(PYTHON), installing Airflow and the tools (about a minute)"
@@ -21,6 +21,12 @@ demo: $(READY) ## run an example DAG end to end on the local emulator
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
+	@$(BIN)/python tests/clients/run.py
+
+bench-emulator: $(READY) ## how fast the emulator starts, loads and answers
+	@$(BIN)/python benchmarks/emulator.py
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
