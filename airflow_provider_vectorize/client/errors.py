@@ -17,6 +17,7 @@
     ├── TooManyRejectsError          more records were refused than ``max_rejects`` allows
     ├── SourceError                  the input is missing, breaks off or cannot be read
     ├── EmptySourceError             there was nothing to load
+    ├── RejectsError                 the folder for refused records cannot be written
     ├── IngestAbortedError           the load was told to stop
     └── MutationTimeoutError         the deadline of a wait has passed
 
@@ -37,6 +38,8 @@ class VectorizeError(Exception):
     transient = False
     #: The same call will fail again, however often it is made.
     permanent = False
+    #: Of a load that failed: the :class:`~airflow_provider_vectorize.ingest.Report` of what was accepted.
+    report: Any = None
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
@@ -191,6 +194,10 @@ class SourceError(VectorizeError):
 
 class EmptySourceError(VectorizeError):
     """There was nothing to load."""
+
+
+class RejectsError(VectorizeError):
+    """The folder for refused records cannot be written."""
 
 
 class IngestAbortedError(VectorizeError):
