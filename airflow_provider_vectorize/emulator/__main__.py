@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import signal
+import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
@@ -81,7 +82,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
-    with Emulator(visibility=(visibility.mode, visibility.value), **options) as emulator:
+    try:
+        emulator = Emulator(visibility=(visibility.mode, visibility.value), **options)
+    except (OSError, sqlite3.Error) as error:
+        sys.stderr.write(f"cannot start on port {options['port']} with data in {options['data']}: {error}\n")
+        return 1
+    with emulator:
         sys.stdout.write(f"listening on {emulator.url}\n")
         sys.stdout.flush()
         stopped.wait()

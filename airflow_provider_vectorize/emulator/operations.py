@@ -104,12 +104,12 @@ class Operations:
         return Result(info)
 
     def _upload(self, request: Request) -> Result:
-        dimensions = self._state.index(request.account, request.index).dimensions
+        index = self._state.index(request.account, request.index)
         discard = validation.discard(request.query)
-        how = uploads.Upload(request.operation, dimensions, discard, self._settings.ndjson_boundary)
+        how = uploads.Upload(request.operation, index.dimensions, discard, self._settings.ndjson_boundary)
         vectors = uploads.read(request.body, request.content_type, how)
         write = self._state.upsert if request.operation == "upsert" else self._state.insert
-        return _mutation(write(request.account, request.index, vectors), len(vectors))
+        return _mutation(write(index, vectors), len(vectors))
 
     def _delete_by_ids(self, request: Request) -> Result:
         ids = validation.ids(request.body, settings.MAX_DELETE_IDS)

@@ -26,8 +26,8 @@ class Reply(NamedTuple):
     body: bytes
     retry_after: int | None = None
 
-    def to_bytes(self, *, close: bool) -> bytes:
-        """Give the answer as it goes over the wire.
+    def head(self, *, close: bool) -> bytes:
+        """Give the status line and headers as they go over the wire.
 
         :param close: whether the connection ends with it.
         """
@@ -44,7 +44,7 @@ class Reply(NamedTuple):
         ]
         if self.retry_after is not None:
             lines.append(f"Retry-After: {self.retry_after}")
-        return "\r\n".join([*lines, "", ""]).encode() + self.body
+        return "\r\n".join([*lines, "", ""]).encode()
 
 
 class Hangup(NamedTuple):

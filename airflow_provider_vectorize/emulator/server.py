@@ -19,6 +19,7 @@ from airflow_provider_vectorize.emulator.settings import Settings
 #: After a refusal the rest of the body is read and thrown away for so long, so that the sender gets the answer.
 _LINGER_SECONDS: Final = 5.0
 _LINGER_BYTES: Final = 200_000_000
+_STOP_SECONDS: Final = 10.0
 _RESET: Final = struct.pack("ii", 1, 0)
 
 
@@ -32,7 +33,7 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._wire = wire.Wire(self.request)
         self._reader = io.BufferedReader(self._wire, 65536)
-        self.server.connections.add(self.request)
+        self.server.connections[self.request] = threading.current_thread()
 
     def handle(self) -> None:
         with suppress(OSError):  # The other side has gone, or said nothing for too long.
@@ -40,7 +41,7 @@ class _Handler(socketserver.BaseRequestHandler):
                 pass
 
     def finish(self) -> None:
-        self.server.connections.discard(self.request)
+        self.server.connections.pop(self.request, None)
 
     def _serve(self) -> bool:
         """Serve one request; tell whether another may follow."""
@@ -73,7 +74,7 @@ class _Handler(socketserver.BaseRequestHandler):
         reply = self.server.app.serve(head, read)
         if isinstance(reply, Hangup):
             return self._hang_up(reply.seconds)
-        self._send(reply, close=unread or not head.keep_alive)
+        self._send(reply, close=unread or not head.keep_alive, body=head.method != "HEAD")
         if unread:
             self._linger()
         return head.keep_alive and not unread
@@ -83,9 +84,9 @@ class _Handler(socketserver.BaseRequestHandler):
         self._linger()
         return False
 
-    def _send(self, reply: Reply, *, close: bool) -> None:
+    def _send(self, reply: Reply, *, close: bool, body: bool = True) -> None:
         self.request.settimeout(self.server.settings.request_seconds)
-        self.request.sendall(reply.to_bytes(close=close))
+        self.request.sendall(reply.head(close=close) + (reply.body if body else b""))
 
     def _linger(self) -> None:
         self.request.shutdown(socket.SHUT_WR)
@@ -119,14 +120,15 @@ class Server(socketserver.ThreadingTCPServer):
         self.app = app
         self.settings = settings
         self.stopping = threading.Event()
-        self.connections: set[socket.socket] = set()
+        self.connections: dict[socket.socket, threading.Thread] = {}
         super().__init__(address, _Handler)
 
     def close(self) -> None:
-        """Stop, and end the connections that are open."""
+        """Stop, end the connections that are open, and wait for their threads."""
         self.stopping.set()
         self.shutdown()
         self.server_close()
-        for connection in list(self.connections):
+        for connection, thread in list(self.connections.items()):
             with suppress(OSError):  # It may have ended by itself meanwhile.
                 connection.shutdown(socket.SHUT_RDWR)
+            thread.join(_STOP_SECONDS)

@@ -169,16 +169,22 @@ class State:
 
     # Writes: each is committed when the method returns its mutation id.
 
-    def upsert(self, account: str, name: str, vectors: Iterable[Vector]) -> str:
-        """Log vectors that replace those of the same id; of one id twice, the last counts."""
-        return self._upload(account, name, {vector.id: vector for vector in vectors}, replace=True)
+    def upsert(self, index: Index, vectors: Iterable[Vector]) -> str:
+        """Log vectors that replace those of the same id; of one id twice, the last counts.
 
-    def insert(self, account: str, name: str, vectors: Iterable[Vector]) -> str:
-        """Log vectors whose ids are new, skip the others; of one id twice, the first counts."""
+        :param index: the index that the vectors were checked against.
+        """
+        return self._upload(index, {vector.id: vector for vector in vectors}, replace=True)
+
+    def insert(self, index: Index, vectors: Iterable[Vector]) -> str:
+        """Log vectors whose ids are new, skip the others; of one id twice, the first counts.
+
+        :param index: the index that the vectors were checked against.
+        """
         unique: dict[str, Vector] = {}
         for vector in vectors:
             unique.setdefault(vector.id, vector)
-        return self._upload(account, name, unique, replace=False)
+        return self._upload(index, unique, replace=False)
 
     def delete(self, account: str, name: str, ids: Sequence[str]) -> str:
         """Log a deletion by ids; ids that are not there are no error."""
@@ -349,8 +355,10 @@ class State:
         ).fetchone()
         return deleted_on is not None and self._clock() - deleted_on < self._settings.deleted_seconds
 
-    def _upload(self, account: str, name: str, vectors: dict[str, Vector], *, replace: bool) -> str:
-        with self._writing(account, name) as index:
+    def _upload(self, checked: Index, vectors: dict[str, Vector], *, replace: bool) -> str:
+        with self._writing(checked.account, checked.name) as index:
+            if index.number != checked.number:  # Deleted and created again while the body was read.
+                raise ApiError("index_deleted", name=index.name)
 
             def change(seq: int) -> int:
                 ended = self._end(index.number, vectors, seq) if replace else 0
