@@ -40,6 +40,12 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": ["airflow_provider_vectorize.sensors.vectorize"],
             }
         ],
+        "triggers": [
+            {
+                "integration-name": integration,
+                "python-modules": ["airflow_provider_vectorize.triggers.vectorize"],
+            }
+        ],
         "connection-types": [
             {
                 "connection-type": "vectorize",

@@ -49,12 +49,15 @@ class Target:
 
     :param mutation_id: the mutation.
     :param later: mutations of ours that were sent after the mutation's answer had arrived.
-    :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it.
+    :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it, and the
+        sentinel, if there is one.
+    :param sentinel: id of a vector that was written only to recognise the write by; whoever waits deletes it after.
     """
 
     mutation_id: str
     later: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
+    sentinel: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: for XCom, and for the arguments of the trigger."""
@@ -62,6 +65,7 @@ class Target:
             "mutation_id": self.mutation_id,
             "later": list(self.later),
             "probes": [[probe.id, probe.digest] for probe in self.probes],
+            "sentinel": self.sentinel,
         }
 
     @classmethod
@@ -71,6 +75,7 @@ class Target:
             mutation_id=str(data["mutation_id"]),
             later=tuple(map(str, data.get("later") or ())),
             probes=tuple(Probe(str(id_), digest) for id_, digest in data.get("probes") or ()),
+            sentinel=data.get("sentinel"),
         )
 
 

@@ -1,4 +1,4 @@
-"""The checkpoint of a load, kept in the state store of the task (Airflow 3.3 and later)."""
+"""What a load needs to know of its task: where an earlier try stopped (Airflow 3.3 and later), if there was one."""
 
 from __future__ import annotations
 
@@ -28,14 +28,6 @@ class TaskCheckpoint:
         store = context.get("task_state_store")
         return None if store is None else cls(store)
 
-    @classmethod
-    def current(cls) -> TaskCheckpoint | None:
-        """Make the checkpoint of the task that runs here; None outside a task."""
-        try:
-            return cls.of(get_current_context())
-        except (AirflowException, RuntimeError):
-            return None
-
     def load(self) -> dict[str, Any] | None:
         """Give what was saved last."""
         saved = self._store.get(KEY)
@@ -51,3 +43,16 @@ class TaskCheckpoint:
             self._store.delete(KEY)
         except Exception:
             log.warning("The checkpoint could not be deleted; it expires by itself", exc_info=True)
+
+
+def current_context() -> Mapping[str, Any]:
+    """Give the context of the task that runs here; empty outside a task."""
+    try:
+        return get_current_context()
+    except (AirflowException, RuntimeError):
+        return {}
+
+
+def is_first_try(context: Mapping[str, Any]) -> bool:
+    """Tell whether no earlier try of the task can have sent anything."""
+    return "ti" not in context or context["ti"].try_number <= 1

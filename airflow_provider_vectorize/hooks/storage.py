@@ -45,7 +45,7 @@ def rejects_folder(path: str | PathLike[str]) -> RejectsFolder:
     return RejectsFolder(fs, place, name)
 
 
-def _paths(source: Source) -> list[str | PathLike[str]]:
+def _paths(source: Any) -> list[str | PathLike[str]]:
     paths = [source] if isinstance(source, str | PathLike) else list(source)
     for path in paths:
         if not isinstance(path, str | PathLike) or not str(path).strip():

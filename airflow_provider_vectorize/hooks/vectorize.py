@@ -17,16 +17,15 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
     InvalidArgumentError,
-    MutationTimeoutError,
     TransportError,
     VectorizeError,
 )
 from airflow_provider_vectorize.connection import ConnectionSettings
-from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_context, is_first_try
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
-from airflow_provider_vectorize.look import look, refuse_to_sleep
-from airflow_provider_vectorize.visibility import Target, describe_timeout
+from airflow_provider_vectorize.visibility import Target
+from airflow_provider_vectorize.waiting import Wait, refuse_to_sleep, write_sentinel
 
 Operation = Literal["upsert", "insert"]
 
@@ -155,6 +154,8 @@ class VectorizeHook(BaseHook):
         rejects_path: str | PathLike[str] | None = None,
         checkpoint: Checkpoint | None = None,
         stop: threading.Event | None = None,
+        first_try: bool = True,
+        sentinel: bool = False,
         **options: Any,
     ) -> Report:
         """Run a load; the operators' way in. See :meth:`upsert` for what is not named here.
@@ -162,19 +163,28 @@ class VectorizeHook(BaseHook):
         :param rejects_path: folder that takes the refused records.
         :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
         :param stop: ends the load once it is set.
+        :param first_try: False when an earlier try may have sent something.
+        :param sentinel: write a vector to recognise the load by, see
+            :func:`~airflow_provider_vectorize.waiting.write_sentinel`.
         """
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
         name = self.resolve_index_name(index_name)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
         try:
-            return ingest(
+            report = ingest(
                 self.conn,
                 name,
                 source_files(source) if source is not None else vectors,
                 options=IngestOptions(operation=operation, rejects=rejects, **options),
                 checkpoint=checkpoint,
                 stop=stop,
+                first_try=first_try,
+            )
+            return (
+                report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
+                if sentinel
+                else report
             )
         except BaseException as error:
             if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
@@ -201,31 +211,26 @@ class VectorizeHook(BaseHook):
         :param timeout: seconds after which the wait fails.
         :raises MutationTimeoutError: saying what was last seen.
         """
-        name = self.resolve_index_name(index_name)
-        pending = targets_of(mutation)
+        wait = Wait(self.resolve_index_name(index_name), targets_of(mutation))
         client = self.polling_client()
         deadline = time.monotonic() + timeout
-        watermark: str | None = None
-        while True:
-            failure: VectorizeError | None = None
-            try:
-                seen = look(client, name, pending)
-            except VectorizeError as error:
-                if not error.transient:
-                    raise
-                failure = error
-                self.log.warning("Could not look at index %r, trying again: %s", name, error)
-            else:
-                watermark = seen.watermark
-                for target, evidence in seen.visible.items():
-                    self.log.info("Mutation %s can be seen: %s", target.mutation_id, evidence)
-                pending = [target for target in pending if target not in seen.visible]
-            if not pending:
-                return
+        while not wait.look(client):
             left = deadline - time.monotonic()
             if left <= 0:
-                raise MutationTimeoutError(describe_timeout(name, pending, timeout, watermark, failure))
+                self.delete_sentinels(wait)
+                raise wait.timed_out(timeout)
             time.sleep(min(poll_interval, left))
+        self.delete_sentinels(wait)
+
+    def delete_sentinels(self, wait: Wait) -> None:
+        """Delete the vectors that were written only to recognise a write by. A failure is logged only."""
+        ids = [target.sentinel for target in wait.targets if target.sentinel is not None]
+        try:
+            self.conn.delete_by_ids(wait.index_name, ids)
+        except VectorizeError as error:
+            self.log.warning(
+                "Index %r: the sentinels %s could not be deleted: %s", wait.index_name, ids, error
+            )
 
     def polling_client(self) -> VectorizeClient:
         """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt."""
@@ -239,9 +244,16 @@ class VectorizeHook(BaseHook):
         vectors: Any,
         options: Mapping[str, Any],
     ) -> Report:
-        checkpoint = None if source is None else TaskCheckpoint.current()
+        context = current_context()
+        checkpoint = None if source is None else TaskCheckpoint.of(context)
         report = self.load(
-            operation, index_name, source=source, vectors=vectors, checkpoint=checkpoint, **options
+            operation,
+            index_name,
+            source=source,
+            vectors=vectors,
+            checkpoint=checkpoint,
+            first_try=checkpoint is not None or is_first_try(context),
+            **options,
         )
         if checkpoint is not None:
             checkpoint.clear()

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from os import PathLike
 from typing import Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context, XComArg
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context, XComArg, conf
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
-from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, is_first_try
 from airflow_provider_vectorize.hooks.storage import Source
 from airflow_provider_vectorize.hooks.vectorize import Operation, VectorizeHook, fail_fast
 from airflow_provider_vectorize.ingest import IngestOptions, Report
+from airflow_provider_vectorize.triggers.vectorize import (
+    BACKSTOP_SECONDS,
+    VectorizeMutationTrigger,
+    read_event,
+)
+from airflow_provider_vectorize.visibility import Target
+from airflow_provider_vectorize.waiting import Wait
 
 #: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
 Vectors = str | bytes | Iterable[Mapping[str, Any]] | XComArg
@@ -46,6 +55,13 @@ class VectorizeUpload(BaseOperator):
     :param max_in_flight: requests under way at once.
     :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
         how many, so the report cannot count what was accepted.
+    :param wait_for_completion: end only once the load can be seen.
+    :param sentinel: after the load, write one vector of a reserved id in the namespace ``airflow-fence``, by which
+        any load can be recognised, even one that changes nothing; whoever waits deletes it.
+    :param poll_interval: seconds between two looks, with ``wait_for_completion``.
+    :param completion_timeout: seconds after which the wait fails, with ``wait_for_completion``; default 600.
+    :param deferrable: wait in the triggerer, with ``wait_for_completion``; default: Airflow's
+        ``[operators] default_deferrable``.
     """
 
     template_fields: Sequence[str] = ("index_name", "source", "conn_id", "namespace", "rejects_path")
@@ -68,6 +84,11 @@ class VectorizeUpload(BaseOperator):
         max_batch_bytes: int = DEFAULTS.max_batch_bytes,
         max_in_flight: int = DEFAULTS.max_in_flight,
         unparsable_behavior: UnparsableBehavior = "error",
+        wait_for_completion: bool = False,
+        sentinel: bool = False,
+        poll_interval: float = 10.0,
+        completion_timeout: float | timedelta = 600.0,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -85,6 +106,15 @@ class VectorizeUpload(BaseOperator):
         self.max_batch_bytes = max_batch_bytes
         self.max_in_flight = max_in_flight
         self.unparsable_behavior = unparsable_behavior
+        self.wait_for_completion = wait_for_completion
+        self.sentinel = sentinel
+        self.poll_interval = poll_interval
+        self.completion_timeout = (
+            completion_timeout.total_seconds()
+            if isinstance(completion_timeout, timedelta)
+            else completion_timeout
+        )
+        self.deferrable = deferrable
         if (source is None) == (vectors is None):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: exactly one of source and vectors must be given"
@@ -103,7 +133,7 @@ class VectorizeUpload(BaseOperator):
         self._stop: threading.Event | None = None
 
     @classmethod
-    def partial(cls, **kwargs: Any) -> Any:  # type: ignore[override]  # Airflow declares it as an attribute
+    def partial(cls, **kwargs: Any) -> Any:
         """Start mapping the operator; ``vectors`` belongs into ``expand``."""
         if "vectors" in kwargs:
             raise InvalidArgumentError(
@@ -118,40 +148,84 @@ class VectorizeUpload(BaseOperator):
         """The hook of ``conn_id``."""
         return VectorizeHook(self.conn_id)
 
-    def push(self, context: Context) -> Report:
-        """Upload everything; the report is pushed to XCom under the key ``report``."""
+    def upload(self, context: Context) -> str:
+        """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
         checkpoint = None if self.source is None else TaskCheckpoint.of(context)
         if self.source is not None and checkpoint is None:
             self.log.info("This Airflow keeps no state for a task: a retry starts from the beginning")
-        self._stop = threading.Event()
-        vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
         with fail_fast():
-            try:
-                report = self.hook.load(
-                    self.operation,
-                    self.index_name,
-                    source=self.source,
-                    vectors=vectors,
-                    rejects_path=self.rejects_path,
-                    checkpoint=checkpoint,
-                    stop=self._stop,
-                    namespace=self.namespace,
-                    on_invalid=self.on_invalid,
-                    max_rejects=self.max_rejects,
-                    compact=self.compact,
-                    max_batch_vectors=self.max_batch_vectors,
-                    max_batch_bytes=self.max_batch_bytes,
-                    max_in_flight=self.max_in_flight,
-                    unparsable_behavior=self.unparsable_behavior,
-                )
-            except EmptySourceError as error:
-                if self.on_empty == "skip":
-                    raise AirflowSkipException(str(error)) from error
-                raise
-        context["ti"].xcom_push(key="report", value=report.to_dict())
+            report = self._load(context, checkpoint)
+            context["ti"].xcom_push(key="report", value=report.to_dict())
+            if self.wait_for_completion:
+                self._wait(report)
         if checkpoint is not None:
             checkpoint.clear()
-        return report
+        return report.target().mutation_id
+
+    def complete(self, context: Context, event: Any, index_name: str, target: Mapping[str, Any]) -> str:
+        """Go on after the wait in the triggerer."""
+        wait = Wait(index_name, [Target.from_dict(target)])
+        with fail_fast():
+            try:
+                read_event(event)
+            finally:
+                self.hook.delete_sentinels(wait)
+        if (checkpoint := TaskCheckpoint.of(context)) is not None:
+            checkpoint.clear()
+        return wait.targets[0].mutation_id
+
+    def _load(self, context: Context, checkpoint: TaskCheckpoint | None) -> Report:
+        self._stop = threading.Event()
+        vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
+        try:
+            return self.hook.load(
+                self.operation,
+                self.index_name,
+                source=self.source,
+                vectors=vectors,
+                rejects_path=self.rejects_path,
+                checkpoint=checkpoint,
+                stop=self._stop,
+                # With a checkpoint the ingest itself knows of earlier tries.
+                first_try=checkpoint is not None or is_first_try(context),
+                sentinel=self.sentinel,
+                namespace=self.namespace,
+                on_invalid=self.on_invalid,
+                max_rejects=self.max_rejects,
+                compact=self.compact,
+                max_batch_vectors=self.max_batch_vectors,
+                max_batch_bytes=self.max_batch_bytes,
+                max_in_flight=self.max_in_flight,
+                unparsable_behavior=self.unparsable_behavior,
+            )
+        except EmptySourceError as error:
+            if self.on_empty == "skip":
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+    def _wait(self, report: Report) -> None:
+        target = report.target()
+        if not self.deferrable:
+            self.hook.wait_for_mutation(
+                report.index_name, report, poll_interval=self.poll_interval, timeout=self.completion_timeout
+            )
+            return
+        wait = Wait(report.index_name, [target])
+        if wait.look(self.hook.polling_client()):
+            self.hook.delete_sentinels(wait)
+            return
+        self.defer(
+            trigger=VectorizeMutationTrigger(
+                conn_id=self.conn_id,
+                index_name=report.index_name,
+                targets=[target.to_dict()],
+                deadline=time.time() + self.completion_timeout,
+                poll_interval=self.poll_interval,
+            ),
+            method_name="complete",
+            kwargs={"index_name": report.index_name, "target": target.to_dict()},
+            timeout=timedelta(seconds=self.completion_timeout + BACKSTOP_SECONDS),
+        )
 
     def on_kill(self) -> None:
         """Let the upload end: no new request, the checkpoint stored."""
@@ -159,23 +233,35 @@ class VectorizeUpload(BaseOperator):
             self._stop.set()
 
 
-class VectorizeUpsertOperator(VectorizeUpload):
+class _UploadOperator(VectorizeUpload):
+    """What the two operators have in common. Use one of its subclasses.
+
+    :param timeout: ``completion_timeout`` of :class:`VectorizeUpload`: seconds after which the wait fails, with
+        ``wait_for_completion``; default 600.
+    """
+
+    def __init__(self, *, timeout: float | timedelta = 600.0, **kwargs: Any) -> None:
+        super().__init__(completion_timeout=timeout, **kwargs)
+
+    def execute(self, context: Context) -> str:
+        """Upload, and return the mutation id."""
+        return self.upload(context)
+
+
+class VectorizeUpsertOperator(_UploadOperator):
     """Load vectors into an index, replacing those whose id exists. Green means that every record was accepted.
 
     Returns the mutation id: once that write can be seen, all of this load can. Hand it to
-    :class:`~airflow_provider_vectorize.sensors.vectorize.VectorizeMutationSensor` by ``mutation_id=upsert.output``.
+    :class:`~airflow_provider_vectorize.sensors.vectorize.VectorizeMutationSensor` by ``mutation_id=upsert.output``,
+    or wait in the same task by ``wait_for_completion=True``.
 
-    The parameters are those of :class:`VectorizeUpload`.
+    The parameters are those of :class:`VectorizeUpload`, with ``timeout`` for ``completion_timeout``.
     """
 
     operation = "upsert"
 
-    def execute(self, context: Context) -> str:
-        """Upload, and return the mutation id."""
-        return self.push(context).mutation_id
 
-
-class VectorizeInsertOperator(VectorizeUpload):
+class VectorizeInsertOperator(_UploadOperator):
     """Load vectors into an index, leaving those whose id exists **as they are**; the API does not say which.
 
     Use it to add what is new without touching what is there. To bring an index up to date use
@@ -183,7 +269,3 @@ class VectorizeInsertOperator(VectorizeUpload):
     """
 
     operation = "insert"
-
-    def execute(self, context: Context) -> str:
-        """Upload, and return the mutation id."""
-        return self.push(context).mutation_id

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowSensorTimeout,
+    AirflowSkipException,
+    BaseOperator,
     BaseSensorOperator,
     Context,
-    PokeReturnValue,
     XComArg,
+    conf,
 )
 
-from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, MutationTimeoutError
 from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
 from airflow_provider_vectorize.hooks.storage import Source, source_exists
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook, fail_fast
-from airflow_provider_vectorize.look import look
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.visibility import Target, describe_timeout
+from airflow_provider_vectorize.triggers.vectorize import (
+    BACKSTOP_SECONDS,
+    VectorizeMutationTrigger,
+    read_event,
+)
+from airflow_provider_vectorize.visibility import Target
+from airflow_provider_vectorize.waiting import Wait
 
 _SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
 _MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
@@ -62,7 +70,11 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
         super().execute(context)
-        return self.push(context).mutation_id
+        return self.upload(context)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral: only the upload's own wait defers, and that is not for ``soft_fail``."""
+        return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
 
 class VectorizeMutationSensor(BaseSensorOperator):
@@ -79,9 +91,11 @@ class VectorizeMutationSensor(BaseSensorOperator):
         too), or text with ids in it. Templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
 
+    :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
+
     The other parameters are those of a sensor: ``poke_interval`` (each look costs one request, with a read-back up
     to three, of the 1,200 that a token has in 5 minutes), ``timeout``, ``mode`` (``poke`` or ``reschedule``),
-    ``soft_fail`` and so on.
+    ``soft_fail`` and so on. They mean the same in every mode.
     """
 
     template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
@@ -92,59 +106,83 @@ class VectorizeMutationSensor(BaseSensorOperator):
         index_name: str | None = None,
         mutation_id: str | Iterable[str] | XComArg,
         conn_id: str = VectorizeHook.default_conn_name,
+        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.index_name = index_name
         self.mutation_id = mutation_id
         self.conn_id = conn_id
-        self._pending: list[Target] | None = None
-        self._watermark: str | None = None
-        self._failure: VectorizeError | None = None
+        self.deferrable = deferrable
 
     @cached_property
     def hook(self) -> VectorizeHook:
         """The hook of ``conn_id``."""
         return VectorizeHook(self.conn_id)
 
-    @cached_property
-    def _client(self) -> VectorizeClient:
-        return self.hook.polling_client()
+    def execute(self, context: Context) -> str | list[str]:
+        """Wait, and return the mutation id, or the list of them."""
+        with fail_fast():
+            self._wait = Wait(self.hook.resolve_index_name(self.index_name), self._targets(context))
+            self._client = self.hook.polling_client()
+        try:
+            super().execute(context)
+        except AirflowSensorTimeout as timeout:
+            self.hook.delete_sentinels(self._wait)
+            text = str(self._wait.timed_out(self.timeout))
+            # As after a deferral.
+            raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from timeout
+        except AirflowSkipException:
+            self.hook.delete_sentinels(self._wait)
+            raise
+        return self._end(self._wait)
 
-    def poke(self, context: Context) -> bool | PokeReturnValue:
+    def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Look once. A transient error says nothing, and the wait goes on."""
         with fail_fast():
-            if self._pending is None:
-                self._pending = self._targets(context)
-            index_name = self.hook.resolve_index_name(self.index_name)
-            try:
-                seen = look(self._client, index_name, self._pending)
-            except VectorizeError as error:
-                if not error.transient:
-                    raise
-                self._failure = error
-                self.log.warning("Could not look at index %r, trying again: %s", index_name, error)
-                return False
-        self._watermark, self._failure = seen.watermark, None
-        for target, evidence in seen.visible.items():
-            self.log.info("Mutation %s can be seen: %s", target.mutation_id, evidence)
-        self._pending = [target for target in self._pending if target not in seen.visible]
-        if self._pending:
-            self.log.info("No proof yet for %d mutation(s); watermark %s", len(self._pending), seen.watermark)
-            return False
-        ids = mutation_ids(self.mutation_id)
-        return PokeReturnValue(True, ids if len(ids) > 1 else ids[0])
+            if self._wait.look(self._client):
+                return True
+        if self.deferrable:
+            # Within the sensor's own loop, so that whatever it does with errors holds here too.
+            self._defer(self._wait)
+        self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
+        return False
 
-    def execute(self, context: Context) -> Any:
-        """Wait, and return the mutation id, or the list of them."""
+    def complete(
+        self,
+        context: Context,  # noqa: ARG002  # Airflow's signature
+        event: Any,
+        index_name: str,
+        targets: Sequence[Mapping[str, Any]],
+    ) -> str | list[str]:
+        """Go on after the wait in the triggerer."""
+        wait = Wait(index_name, [Target.from_dict(target) for target in targets])
         try:
-            return super().execute(context)
-        except AirflowSensorTimeout as timeout:
-            if not self._pending:
-                raise
-            index_name = self.hook.resolve_index_name(self.index_name)
-            text = describe_timeout(index_name, self._pending, self.timeout, self._watermark, self._failure)
-            raise AirflowSensorTimeout(text) from timeout
+            read_event(event)
+        except MutationTimeoutError as timeout:
+            self.hook.delete_sentinels(wait)
+            raise AirflowSensorTimeout(str(timeout)) from timeout
+        return self._end(wait)
+
+    def _defer(self, wait: Wait) -> None:
+        pending = [target.to_dict() for target in wait.pending]
+        self.defer(
+            trigger=VectorizeMutationTrigger(
+                conn_id=self.conn_id,
+                index_name=wait.index_name,
+                targets=pending,
+                deadline=time.time() + self.timeout,
+                poll_interval=self.poke_interval,
+            ),
+            method_name="complete",
+            kwargs={"index_name": wait.index_name, "targets": [target.to_dict() for target in wait.targets]},
+            timeout=timedelta(seconds=self.timeout + BACKSTOP_SECONDS),
+        )
+
+    def _end(self, wait: Wait) -> str | list[str]:
+        self.hook.delete_sentinels(wait)
+        ids = [target.mutation_id for target in wait.targets]
+        return ids if len(ids) > 1 else ids[0]
 
     def _targets(self, context: Context) -> list[Target]:
         ids = mutation_ids(self.mutation_id)

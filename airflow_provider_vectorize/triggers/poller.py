@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import logging
 import random
 import time
 from collections import Counter
@@ -16,10 +15,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from airflow_provider_vectorize.client.errors import VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
-from airflow_provider_vectorize.look import Look, look, refuse_to_sleep
 from airflow_provider_vectorize.visibility import Target
-
-log = logging.getLogger(__name__)
+from airflow_provider_vectorize.waiting import Look, Wait, look, refuse_to_sleep
 
 #: An interval is lengthened by up to this part of it, so that polls of several indexes spread out.
 JITTER = 0.1
@@ -28,38 +25,36 @@ _Key = tuple[asyncio.AbstractEventLoop, str, str, str, str]
 _polls: dict[_Key, SharedPoll] = {}
 
 
-class Wait:
-    """One wait that takes part in a poll.
+class PolledWait(Wait):
+    """A wait that takes part in a poll.
 
-    :param targets: what to wait for; ``pending`` is what of it could not be seen yet.
+    :param index_name: the index.
+    :param targets: what to wait for.
     :param interval: seconds between two looks.
     """
 
-    def __init__(self, targets: Sequence[Target], interval: float) -> None:
-        self.pending = list(targets)
+    def __init__(self, index_name: str, targets: Sequence[Target], interval: float) -> None:
+        super().__init__(index_name, targets)
         self.interval = interval
-        #: The evidence for each mutation, once all can be seen; or the error that ends the wait.
-        self.done: asyncio.Future[dict[str, str]] = asyncio.get_running_loop().create_future()
-        self.evidence: dict[str, str] = {}
-        self.watermark: str | None = None
-        self.failure: Exception | None = None
+        self.begin()
+
+    def begin(self) -> None:
+        """Be ready for a poll."""
+        #: Done once all can be seen, or with the error that ends the wait.
+        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def learn(self, seen: Look) -> None:
         """Take in what a look has shown."""
-        self.watermark, self.failure = seen.watermark, None
-        for target in self.pending:
-            if target in seen.visible:
-                self.evidence[target.mutation_id] = seen.visible[target]
-        self.pending = [target for target in self.pending if target not in seen.visible]
-        if not self.pending and not self.done.done():
-            self.done.set_result(self.evidence)
+        super().learn(seen)
+        if self.done and not self.ended.done():
+            self.ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
         """Take in that a look has failed: a transient error says nothing, any other ends the wait."""
-        self.failure = error
+        super().fail(error)
         transient = isinstance(error, VectorizeError) and error.transient
-        if not transient and not self.done.done():
-            self.done.set_exception(error)
+        if not transient and not self.ended.done():
+            self.ended.set_exception(error)
 
 
 class SharedPoll:
@@ -70,13 +65,19 @@ class SharedPoll:
     """
 
     @classmethod
-    def join(cls, settings: ConnectionSettings, index_name: str, wait: Wait) -> SharedPoll:
+    def join(cls, settings: ConnectionSettings, wait: PolledWait) -> SharedPoll:
         """Take part in the poll of the index, starting it if need be."""
         credentials = hashlib.sha256(f"{settings.auth_email}\n{settings.secret}".encode()).hexdigest()
-        key = (asyncio.get_running_loop(), settings.base_url, settings.account_id, index_name, credentials)
+        key = (
+            asyncio.get_running_loop(),
+            settings.base_url,
+            settings.account_id,
+            wait.index_name,
+            credentials,
+        )
         poll = _polls.get(key)
         if poll is None:
-            poll = _polls[key] = cls(key, settings, index_name)
+            poll = _polls[key] = cls(key, settings, wait.index_name)
         poll._waits.append(wait)
         # A shorter interval counts from now on.
         poll._changed.set()
@@ -86,14 +87,14 @@ class SharedPoll:
         self._key = key
         self._index_name = index_name
         self._client = settings.client(max_attempts=1, sleep=refuse_to_sleep)
-        self._waits: list[Wait] = []
+        self._waits: list[PolledWait] = []
         self._reads: Counter[Target] = Counter()
         self._turn = 0
         self._changed = asyncio.Event()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="vectorize-poll")
         self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def leave(self, wait: Wait) -> None:
+    def leave(self, wait: PolledWait) -> None:
         """Take part no more; the last to leave stops the poll."""
         self._waits.remove(wait)
         if not self._waits:
@@ -115,7 +116,6 @@ class SharedPoll:
                 self._thread, look, self._client, self._index_name, targets, self._turn
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
-            log.warning("Could not look at index %r: %s", self._index_name, error)
             for wait in self._waits:
                 wait.fail(error)
             return

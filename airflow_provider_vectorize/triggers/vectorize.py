@@ -8,14 +8,18 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
-from airflow_provider_vectorize.client.errors import AuthenticationError, VectorizeError
+from airflow_provider_vectorize.client.errors import AuthenticationError, MutationTimeoutError, VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
-from airflow_provider_vectorize.triggers.poller import SharedPoll, Wait
-from airflow_provider_vectorize.visibility import Target, describe_timeout
+from airflow_provider_vectorize.triggers.poller import PolledWait, SharedPoll
+from airflow_provider_vectorize.visibility import Target
 
 VISIBLE, TIMEOUT, FAILED = "visible", "timeout", "failed"
+
+#: Added to the timeout of a deferral: the trigger ends itself at its deadline, unless no triggerer runs.
+BACKSTOP_SECONDS = 60.0
 
 
 class VectorizeMutationTrigger(BaseTrigger):
@@ -66,24 +70,22 @@ class VectorizeMutationTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: see :func:`read_event`."""
         started = time.time()
-        wait = Wait(self.targets, self.poll_interval)
+        wait = PolledWait(self.index_name, self.targets, self.poll_interval)
         try:
-            evidence = await asyncio.wait_for(self._wait(wait), max(self.deadline - started, 0))
+            await asyncio.wait_for(self._wait(wait), max(self.deadline - started, 0))
         except TimeoutError:
-            seconds = self.deadline - started
-            text = describe_timeout(self.index_name, wait.pending, seconds, wait.watermark, wait.failure)
-            yield TriggerEvent({"status": TIMEOUT, "message": text})
+            yield TriggerEvent({"status": TIMEOUT, "message": str(wait.timed_out(self.deadline - started))})
         except VectorizeError as error:
             yield TriggerEvent({"status": FAILED, "message": str(error), "permanent": error.permanent})
         else:
-            yield TriggerEvent({"status": VISIBLE, "evidence": evidence})
+            yield TriggerEvent({"status": VISIBLE, "evidence": wait.evidence})
 
-    async def _wait(self, wait: Wait) -> dict[str, str]:
+    async def _wait(self, wait: PolledWait) -> None:
         settings = await self._settings()
         while True:
-            poll = SharedPoll.join(settings, self.index_name, wait)
+            poll = SharedPoll.join(settings, wait)
             try:
-                return await wait.done
+                return await wait.ended
             except AuthenticationError:
                 # The token may have been replaced meanwhile; if it was not, the refusal is final.
                 renewed = await self._settings()
@@ -92,7 +94,25 @@ class VectorizeMutationTrigger(BaseTrigger):
                 settings = renewed
             finally:
                 poll.leave(wait)
-            wait.done = asyncio.get_running_loop().create_future()
+            wait.begin()
 
     async def _settings(self) -> ConnectionSettings:
         return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))
+
+
+def read_event(event: Any) -> dict[str, str]:
+    """Read the event of the trigger when the task resumes.
+
+    :returns: the evidence for each mutation.
+    :raises MutationTimeoutError: the deadline has passed.
+    :raises AirflowFailException: the wait failed, and no retry can help.
+    :raises AirflowException: the wait failed; or the event is none that is known, which must never pass for success.
+    """
+    status = event.get("status") if isinstance(event, Mapping) else None
+    if status == VISIBLE:
+        return dict(event["evidence"])
+    if status == TIMEOUT:
+        raise MutationTimeoutError(event["message"])
+    if status == FAILED:
+        raise (AirflowFailException if event["permanent"] else AirflowException)(event["message"])
+    raise AirflowException(f"The trigger sent an event that this version does not know: {event!r}")
