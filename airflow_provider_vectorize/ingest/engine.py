@@ -149,6 +149,7 @@ def ingest(
                     pace.log(account)
                     if progress is not None:
                         progress(report())
+        account.remark(*pipeline.remarks())
         _judge(account, options)
     except VectorizeError as error:
         error.report = report(failed=True)
@@ -233,6 +234,20 @@ class Pipeline:
                 self._go_on_or_raise(None)
         finally:
             self._window.close()
+
+    def remarks(self) -> list[str]:
+        """What the user should know of a load that went well."""
+        remarks = []
+        if self._checker.undocumented:
+            fields = ", ".join(sorted(self._checker.undocumented))
+            remarks.append(f"sent as they are, though the API does not document them: the fields {fields}")
+        if self._options.unparsable_behavior == "discard":
+            remarks.append(
+                'with unparsable_behavior="discard" the API does not tell how many records it dropped'
+            )
+        for remark in remarks:
+            log.warning("Load into %s: %s", self._index_name, remark)
+        return remarks
 
     def _full_chunks(self) -> Iterator[Chunk]:
         for item in self._source.read(self._start, self._interrupt):

@@ -20,6 +20,7 @@ from airflow_provider_vectorize.client.limits import (
     MAX_METADATA_BYTES,
     MAX_NAMESPACE_BYTES,
 )
+from airflow_provider_vectorize.ingest.glance import glance
 
 #: Longest line of NDJSON that is read.
 MAX_LINE_BYTES = 1024 * 1024
@@ -29,6 +30,10 @@ MAX_LINE_BYTES = 1024 * 1024
 _ROUNDS_TWICE = np.uint32(0x15AE43FD)
 _SIGN = np.uint32(0x7FFFFFFF)
 
+#: Undocumented fields after which no more are looked for.
+MAX_NAMED_FIELDS = 10
+
+_FIELDS = {"id", "values", "namespace", "metadata"}
 _DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
 Json = dict[str, Any]
@@ -74,33 +79,41 @@ class Checker:
         self._pack = struct.Struct(f"<{dimensions}f").pack
         self._namespace = namespace
         self._compact = compact
+        self._as_they_are = not compact and namespace is None
         self._max_bytes = max_bytes
+        #: Fields of records that the API does not document; they are sent as they are.
+        self.undocumented: set[str] = set()
 
     def check(self, data: object) -> Record:
         """Check a record.
 
-        :param data: a line of NDJSON as bytes, or a mapping; a line of a rejects folder stands for the record in it.
+        :param data: a line of NDJSON as bytes, with its newline, or a mapping. A line of a rejects folder stands
+            for the record in it.
         :raises FlawError: it breaks a limit, or is no record.
         """
         line = data if isinstance(data, bytes) else None
-        record = parse(data)
+        seen = glance(line, self._dimensions) if line is not None and self._as_they_are else None
+        record = parse(data) if seen is None else seen
         if "record" in record and "values" not in record:
             line, record = None, _unwrap(record["record"])
+        if not record.keys() <= _FIELDS and len(self.undocumented) < MAX_NAMED_FIELDS:
+            self.undocumented |= {str(field)[:60] for field in record.keys() - _FIELDS}
         record_id = _check_id(record)
         try:
-            return Record(record_id, self._line(record, line))
+            return Record(record_id, self._line(record, line, values_are_good=seen is not None))
         except FlawError as flaw:
             flaw.record_id = record_id
             raise
 
-    def _line(self, record: Json, line: bytes | None) -> bytes:
-        floats = self._check_values(record)
+    def _line(self, record: Json, line: bytes | None, *, values_are_good: bool) -> bytes:
+        if not values_are_good:
+            floats = self._check_values(record)
+            if self._compact:
+                record["values"] = floats
+            elif isinstance(record["values"], np.ndarray):
+                record["values"] = record["values"].tolist()
         changed = self._settle_namespace(record) | _check_metadata(record)
-        if self._compact:
-            record["values"] = floats
-        elif isinstance(record["values"], np.ndarray):
-            record["values"] = record["values"].tolist()
-        line = _dump(record) if line is None or changed or self._compact else line + b"\n"
+        line = _dump(record) if line is None or changed or self._compact else line
         if len(line) > self._max_bytes:
             raise FlawError(
                 "record_too_large",

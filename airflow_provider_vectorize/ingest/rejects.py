@@ -114,6 +114,6 @@ def _plain(data: object) -> object:
     try:
         record = parse(data)
     except FlawError:
-        return data.decode(errors="replace") if isinstance(data, bytes) else data
+        return data.decode(errors="replace").rstrip("\n") if isinstance(data, bytes) else data
     # Of a line that comes from a rejects folder itself, what it is about.
     return record["record"] if "record" in record and "values" not in record else record
