@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 
 from airflow.providers.common.compat.sdk import ObjectStoragePath
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, SourceError
 from airflow_provider_vectorize.ingest import RejectsFolder, SourceFile, expand
 
 #: A path or glob, or a list of them: ``/data/*.ndjson.gz``, ``s3://connection@bucket/key``, ``gs://bucket/key``.
@@ -18,9 +18,13 @@ Source: TypeAlias = "str | PathLike[str] | Sequence[str | PathLike[str]]"
 def source_files(source: Source) -> list[SourceFile]:
     """Find the files that a source names: globs expanded and sorted, in the order of the list.
 
-    :raises SourceError: naming the path that is not there, or whose storage is not installed.
+    :raises SourceError: naming the path whose storage is not installed or cannot be asked.
+    :raises EmptySourceError: naming the globs, when none finds anything.
     """
-    return [file for path in _paths(source) for file in expand(*_locate(path))]
+    files = [file for path in _paths(source) for file in expand(*_locate(path))]
+    if not files:
+        raise EmptySourceError(f"There is nothing to load: no file matches {source}")
+    return files
 
 
 def source_exists(source: Source) -> bool:

@@ -174,6 +174,28 @@ class VectorizeUpload(BaseOperator):
             checkpoint.clear()
         return wait.targets[0].mutation_id
 
+    def _options(self) -> dict[str, Any]:
+        return {
+            "on_invalid": self.on_invalid,
+            "max_rejects": self.max_rejects,
+            "compact": self.compact,
+            "max_batch_vectors": self.max_batch_vectors,
+            "max_batch_bytes": self.max_batch_bytes,
+            "max_in_flight": self.max_in_flight,
+            "unparsable_behavior": self.unparsable_behavior,
+        }
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "on_invalid": self.on_invalid,
+            "max_rejects": self.max_rejects,
+            "compact": self.compact,
+            "max_batch_vectors": self.max_batch_vectors,
+            "max_batch_bytes": self.max_batch_bytes,
+            "max_in_flight": self.max_in_flight,
+            "unparsable_behavior": self.unparsable_behavior,
+        }
+
     def _load(self, context: Context, checkpoint: TaskCheckpoint | None) -> Report:
         self._stop = threading.Event()
         vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
@@ -190,13 +212,7 @@ class VectorizeUpload(BaseOperator):
                 first_try=checkpoint is not None or is_first_try(context),
                 sentinel=self.sentinel,
                 namespace=self.namespace,
-                on_invalid=self.on_invalid,
-                max_rejects=self.max_rejects,
-                compact=self.compact,
-                max_batch_vectors=self.max_batch_vectors,
-                max_batch_bytes=self.max_batch_bytes,
-                max_in_flight=self.max_in_flight,
-                unparsable_behavior=self.unparsable_behavior,
+                **self._options(),
             )
         except EmptySourceError as error:
             if self.on_empty == "skip":

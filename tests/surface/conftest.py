@@ -1,0 +1,136 @@
+"""Real Airflow against the emulator: tasks run by ``dag.test()``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_vectorize.emulator import Emulator
+
+pytest_plugins = ["airflow_provider_vectorize.emulator.pytest_plugin"]
+
+ACCOUNT = "0123456789abcdef0123456789abcdef"
+TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"  # 40 characters: Airflow's masker skips short ones
+INDEX = "docs"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def airflow_database():
+    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+
+
+@pytest.fixture
+def emulator(monkeypatch):
+    with Emulator() as emulator:
+        emulator.create_index(INDEX, dimensions=32, metric="cosine")
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_VECTORIZE_DEFAULT", f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http"
+        )
+        yield emulator
+
+
+@dataclass
+class Run:
+    """A DAG run that has ended."""
+
+    state: str
+    tasks: dict[str, list[Any]]  # task instances by task id, in the order of their map index
+    log: str
+
+    def task_state(self, task_id: str) -> str:
+        [instance] = self.tasks[task_id]
+        return str(instance.state)
+
+    def xcom(self, task_id: str, key: str = "return_value") -> Any:
+        [instance] = self.tasks[task_id]
+        return xcom_value(instance, key)
+
+
+def _register(dag: DAG) -> None:
+    # Airflow 3 runs what it knows from a bundle only; Airflow 2 runs any DAG.
+    try:
+        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
+    except ImportError:
+        return
+    from airflow.dag_processing.bundles.manager import DagBundlesManager
+
+    DagBundlesManager().sync_bundles_to_db()
+    folder = os.environ["AIRFLOW_HOME"]
+    bag = BundleDagBag(dag_folder=os.devnull, bundle_path=Path(folder), bundle_name="dags-folder")
+    bag.bag_dag(dag)
+    sync_bag_to_db(bag, "dags-folder", None)
+
+
+def xcom_value(instance: Any, key: str) -> Any:
+    from airflow.models.xcom import XComModel
+    from airflow.utils.session import create_session
+
+    with create_session() as session:
+        row = (
+            session.query(XComModel)
+            .filter_by(
+                dag_id=instance.dag_id,
+                run_id=instance.run_id,
+                task_id=instance.task_id,
+                map_index=instance.map_index,
+                key=key,
+            )
+            .one_or_none()
+        )
+        return None if row is None else XComModel.deserialize_value(row)
+
+
+@pytest.fixture
+def run_dag(caplog, capfd) -> Callable[..., Run]:
+    """Run a DAG to its end."""
+
+    def execute(dag: DAG, **kwargs: Any) -> Run:
+        caplog.set_level(logging.INFO)
+        _register(dag)
+        dag_run = dag.test(**kwargs)
+        tasks: dict[str, list[Any]] = {}
+        for instance in sorted(dag_run.get_task_instances(), key=lambda instance: instance.map_index):
+            tasks.setdefault(instance.task_id, []).append(instance)
+        out, err = capfd.readouterr()
+        return Run(str(dag_run.state), tasks, "\n".join([caplog.text, out, err]))
+
+    return execute
+
+
+@pytest.fixture
+def dag(request):
+    name = re.sub(r"[^\w-]+", "-", request.node.name)[:200]
+    return DAG(name, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+
+
+def vectors(*ids: str, dimensions: int = 32, **fields: Any) -> list[dict[str, Any]]:
+    """Make records that differ from each other."""
+    return [
+        {"id": id_, "values": [float(len(id_) + n + place) for place in range(dimensions)], **fields}
+        for n, id_ in enumerate(ids)
+    ]
+
+
+def serialized(dag: DAG) -> str:
+    """The DAG as it is stored in the metadata database."""
+    try:
+        from airflow.serialization.serialized_objects import DagSerialization as Serialization
+    except ImportError:  # before Airflow 3.2
+        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
+    return json.dumps(Serialization.to_dict(dag))
+
+
+def ndjson(records: list[dict[str, Any]]) -> str:
+    return "".join(json.dumps(record) + "\n" for record in records)

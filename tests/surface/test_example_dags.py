@@ -1,0 +1,83 @@
+"""Every example DAG, run to its end."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+try:
+    from airflow.dag_processing.dagbag import DagBag
+except ImportError:  # Airflow 2
+    from airflow.models.dagbag import DagBag
+
+from airflow_provider_vectorize.client import VectorizeClient
+from tests.surface.conftest import ACCOUNT, TOKEN, ndjson, vectors
+
+EXAMPLES = Path(__file__).parent.parent.parent / "example_dags"
+
+
+@pytest.fixture(scope="module")
+def bag():
+    return DagBag(str(EXAMPLES))
+
+
+@pytest.fixture
+def client(emulator):
+    return VectorizeClient(ACCOUNT, TOKEN, base_url=emulator.url)
+
+
+def test_every_example_imports(bag):
+    assert bag.import_errors == {}
+    assert len(bag.dags) == len(list(EXAMPLES.glob("*.py")))
+
+
+def test_upsert(emulator, client, bag, run_dag):
+    emulator.set_visibility("delay", 0.2)
+    ended = run_dag(bag.dags["example_vectorize_upsert"])
+    assert ended.state == "success"
+    assert ended.xcom("query")[0] == "oceans-04"
+    assert ended.xcom("query")[1] == "oceans-03"
+    assert ended.xcom("wait") == ended.xcom("upsert")
+    assert client.index_info("passages").processed_up_to_mutation == ended.xcom("upsert")
+    assert ended.xcom("upsert", "report")["accepted"] == 300 == client.index_info("passages").vector_count
+
+
+def test_xcom(emulator, client, bag, run_dag):
+    ended = run_dag(bag.dags["example_vectorize_xcom"])
+    assert ended.state == "success"
+    assert ended.xcom("note") == ended.xcom("upsert")
+    assert sorted(client.list_vectors("colours")) == ["blue", "green", "red", "white"]
+
+
+@pytest.mark.parametrize("day", ["2026-03-01", "2026-03-02"])
+def test_scheduled(emulator, client, bag, run_dag, day, tmp_path, monkeypatch):
+    emulator.create_index("daily", dimensions=32, metric="cosine")
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_INBOX", str(tmp_path))
+    for folder, ids in {"2026-03-01": ("a", "b"), "2026-03-02": ("c",)}.items():
+        (tmp_path / folder).mkdir()
+        for id_ in ids:
+            with gzip.open(tmp_path / folder / f"{id_}.ndjson.gz", "wt") as file:
+                file.write(ndjson(vectors(id_)))
+    ended = run_dag(
+        bag.dags["example_vectorize_scheduled"],
+        logical_date=datetime.fromisoformat(day).replace(tzinfo=UTC),
+    )
+    assert ended.state == "success"
+    assert sorted(client.list_vectors("daily")) == {"2026-03-01": ["a", "b"], "2026-03-02": ["c"]}[day]
+
+
+def test_upsert_by_the_command_line(emulator, tmp_path):
+    environment = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES)}
+    for arguments in (["db", "migrate"], ["dags", "test", "example_vectorize_upsert"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "airflow", *arguments], env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert emulator.stats()["upsert"]["vectors"] == 300
+    assert TOKEN not in done.stdout + done.stderr
