@@ -42,11 +42,12 @@ def glance(line: bytes, dimensions: int) -> dict[str, Any] | None:
         if not line.isascii():
             line.decode()  # msgspec does not look at the encoding of what it leaves as text
         seen = _decode(line)
-        if not _are_float32(bytes(seen.values), dimensions):
-            return None
-        return {"id": seen.id, "namespace": seen.namespace, "metadata": orjson.loads(bytes(seen.metadata))}
+        metadata = orjson.loads(bytes(seen.metadata))
     except (msgspec.DecodeError, orjson.JSONDecodeError, UnicodeDecodeError, RecursionError):
         return None
+    if metadata is None or not _are_float32(bytes(seen.values), dimensions):
+        return None
+    return {"id": seen.id, "namespace": seen.namespace, "metadata": metadata}
 
 
 def _are_float32(values: bytes, dimensions: int) -> bool:

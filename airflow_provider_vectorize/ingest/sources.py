@@ -269,18 +269,17 @@ def _lines(raw: Any, start: Position, interrupt: Interrupt) -> Iterator[Item]:
     while text := stream.readline(_LIMIT):
         interrupt()
         before = Position(number, line, offset)
-        size = len(text)
-        last = text
-        while len(last) == _LIMIT and not last.endswith(b"\n"):  # too long: the rest is not kept
-            interrupt()
-            last = stream.readline(_LIMIT)
-            size += len(last)
+        size, tail = len(text), text[-2:]
+        while size >= _LIMIT and not tail.endswith(b"\n") and (rest := stream.readline(_LIMIT)):
+            interrupt()  # too long: the rest is not kept
+            size += len(rest)
+            tail = (tail + rest)[-2:]
         line += 1
         offset += size
         after = Position(number, line, offset)
         if line == 1:
             text = text.removeprefix(_BOM)
-        if size > MAX_LINE_BYTES and (size := size - _end_length(last)) > MAX_LINE_BYTES:
+        if size > MAX_LINE_BYTES and (size := size - _end_length(tail)) > MAX_LINE_BYTES:
             yield Item(TooLong(size), before, after)
         elif not text.isspace():
             yield Item(_with_newline(text), before, after)
