@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import ipaddress
 import signal
 import sqlite3
 import sys
 import threading
 from collections.abc import Sequence
+from ipaddress import ip_address
 
 from airflow_provider_vectorize.emulator.errors import REFUSALS
 from airflow_provider_vectorize.emulator.instance import Emulator
@@ -28,9 +28,13 @@ def _rate_limit(text: str) -> RateLimit:
 
 def _status(text: str) -> tuple[str, int]:
     kind, _, status = text.partition("=")
-    if kind not in REFUSALS:
-        raise ValueError(kind)
+    if kind not in REFUSALS or not 400 <= int(status) <= 599:
+        raise ValueError(text)
     return kind, int(status)
+
+
+def _host(text: str) -> str:
+    return text if text == "localhost" else str(ip_address(text))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,7 +44,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--port", type=int, default=8787, help="0 takes a free one and prints it (default: %(default)s)")
-    add("--host", default="127.0.0.1", help="address to listen on (default: %(default)s)")
+    add("--host", type=_host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--data", default=":memory:", help="SQLite file that keeps everything (default: %(default)s)")
     add("--account", help="let in this account id only (default: any)")
     add("--token", help="let in this token only (default: any)")
@@ -74,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = vars(_parser().parse_args(arguments))
     visibility = options.pop("visibility")
     options["statuses"] = dict(options["statuses"])
-    if options["host"] != "localhost" and not ipaddress.ip_address(options["host"]).is_loopback:
+    if options["host"] != "localhost" and not ip_address(options["host"]).is_loopback:
         sys.stderr.write(
             f"warning: listening on {options['host']}: whoever reaches this address can read and change all data; "
             "this is a tool for development, with no encryption\n"

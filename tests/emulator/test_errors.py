@@ -181,6 +181,7 @@ def test_40018_a_bad_metadata_key(docs: Api, key: str, nested: bool) -> None:
                 {"id": 7}, {"id": ""}, {"id": None}, {"values": None}, {"values": "1,2"}, {"values": {"0": 1}},
                 {"values": ["1.5"] * 32}, {"values": [True] * 32}, {"values": [None] * 32}, {"values": [[1]] * 32},
                 {"values": [float("nan")] * 32}, {"values": [float("inf")] * 32}, {"values": [1e39] * 32},
+                {"values": [10**400] * 32}, {"values": [10**60] * 32}, {"metadata": {"n": 10**400}},
                 {"values": [True]}, {"namespace": 7}, {"metadata": "text"}, {"metadata": []},
                 {"metadata": {"a": None}}, {"metadata": {"a": [1]}}, {"metadata": {"a": [["x"]]}},
             )
