@@ -39,10 +39,7 @@ class Query(NamedTuple):
 
 def json_object(body: bytes) -> dict[str, Any]:
     """Parse a body that has to be a JSON object."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError("bad_json", reason=str(error)) from None
+    value = _json(body)
     if not isinstance(value, dict):
         raise ApiError("bad_json", reason="an object is expected")
     return value
@@ -50,13 +47,17 @@ def json_object(body: bytes) -> dict[str, Any]:
 
 def json_list(body: bytes) -> list[Any]:
     """Parse a body that has to be a JSON list."""
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise ApiError("bad_json", reason=str(error)) from None
+    value = _json(body)
     if not isinstance(value, list):
         raise ApiError("bad_json", reason="a list is expected")
     return value
+
+
+def _json(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise ApiError("bad_json", reason=str(error)) from None
 
 
 def new_index(body: bytes) -> NewIndex:
