@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test clients bench-emulator lint clean
+.PHONY: help demo test soak clients bench-emulator lint clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,6 +21,9 @@ demo: $(READY) ## run an example DAG end to end on the local emulator
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+soak: $(READY) ## run the long property and fault tests
+	@$(BIN)/python -m pytest -m soak --timeout 3600
 
 clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
 	@$(BIN)/python tests/clients/run.py
