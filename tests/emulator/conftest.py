@@ -1,17 +1,17 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.emulator.pytest_plugin import vectorize_connection, vectorize_emulator
 from tests.emulator.api import Api
+
+__all__ = ["vectorize_connection", "vectorize_emulator"]
 
 
 @pytest.fixture
-def emulator() -> Iterator[Emulator]:
-    with Emulator() as running:
-        yield running
+def emulator(vectorize_emulator: Emulator) -> Emulator:
+    return vectorize_emulator
 
 
 @pytest.fixture

@@ -116,6 +116,11 @@ def test_a_status_fault_of_200_says_success_false(emulator: Emulator, docs: Api)
     assert response.json()["success"] is False
 
 
+def test_a_status_fault_may_have_a_status_without_a_name(emulator: Emulator, docs: Api) -> None:
+    emulator.add_faults([{"kind": "status", "status": 599}])
+    assert docs.call("GET", "/docs/info").status_code == 599
+
+
 @pytest.mark.parametrize("order", [{"kind": "reset"}, {"kind": "hang", "seconds": 0.05}])
 def test_reset_and_hang_answer_nothing_and_log_no_write(
     emulator: Emulator, docs: Api, order: dict[str, Any]

@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_vectorize.emulator import Emulator, schedule
+from airflow_provider_vectorize.emulator.errors import ApiError
 from airflow_provider_vectorize.emulator.models import Vector
 from airflow_provider_vectorize.emulator.schedule import Pending, Visibility
 from airflow_provider_vectorize.emulator.settings import BATCH_VECTORS, BATCH_WRITES, Settings
@@ -222,6 +223,15 @@ def test_indexes_do_not_wait_for_each_other(emulator: Emulator, docs: Api) -> No
     other = docs.upsert("other", vector("a"))
     assert [docs.watermark("other") for _ in range(2)] == [None, other]
     assert docs.watermark("docs") is None
+
+
+def test_an_upload_checked_against_an_index_that_was_replaced_is_refused() -> None:
+    with state_at(Clock()) as state:
+        checked = state.index("a", "docs")
+        state.delete_index("a", "docs")
+        state.create_index("a", NewIndex("docs", None, 64, "cosine"))
+        with pytest.raises(ApiError, match="was deleted"):
+            state.upsert(checked, [Vector("v", bytes(128), None, None)])
 
 
 def test_replaced_and_deleted_vectors_do_not_fill_the_file(emulator: Emulator, docs: Api) -> None:
