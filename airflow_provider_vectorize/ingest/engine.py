@@ -296,8 +296,10 @@ class Pipeline:
         return outcome
 
     def _alone(self, chunk: Chunk) -> Outcome:
-        [outcome] = [*self._noted(self._window.put(chunk)), *self._noted(self._window.drain())]
-        return outcome
+        outcomes = [*self._noted(self._window.put(chunk)), *self._noted(self._window.drain())]
+        if not outcomes:
+            self._interrupt()  # the only reason not to send it
+        return outcomes[0]
 
     def _last_accepted_line(self) -> bytes | None:
         if self._last_line is None and self._last_place is not None:  # accepted by an earlier try

@@ -54,6 +54,15 @@ class FlawError(Exception):
         self.record_id = record_id
 
 
+class TooLong(NamedTuple):
+    """Stands for a line over :data:`MAX_LINE_BYTES`, which is not kept.
+
+    :param size: its length in bytes.
+    """
+
+    size: int
+
+
 class Record(NamedTuple):
     """A record that may be sent.
 
@@ -87,8 +96,8 @@ class Checker:
     def check(self, data: object) -> Record:
         """Check a record.
 
-        :param data: a line of NDJSON as bytes, with its newline, or a mapping. A line of a rejects folder stands
-            for the record in it.
+        :param data: a line of NDJSON as bytes, with its newline, a mapping, or :class:`TooLong`. A line of a rejects
+            folder stands for the record in it.
         :raises FlawError: it breaks a limit, or is no record.
         """
         line = data if isinstance(data, bytes) else None
@@ -184,6 +193,10 @@ def parse(data: object) -> Json:
     """
     if isinstance(data, Mapping):
         return dict(data)
+    if isinstance(data, TooLong):
+        raise FlawError(
+            "line_too_long", f"the line takes {data.size} bytes, at most {MAX_LINE_BYTES} are read"
+        )
     if not isinstance(data, bytes):
         raise FlawError("not_an_object", f"a record is an object with id and values, got {_short(data)}")
     try:

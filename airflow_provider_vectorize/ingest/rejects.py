@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from airflow_provider_vectorize.client.errors import InvalidRecordError, RejectsError
-from airflow_provider_vectorize.ingest.records import FlawError, parse
+from airflow_provider_vectorize.ingest.records import FlawError, TooLong, parse
 
 #: Refused records that an error names; all of them are in the rejects folder.
 MAX_NAMED = 20
@@ -109,6 +109,8 @@ def listing(rejects: Sequence[Reject], count: int) -> str:
 
 
 def _plain(data: object) -> object:
+    if isinstance(data, TooLong):
+        return None
     if not isinstance(data, bytes | Mapping):
         return data
     try:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from airflow_provider_vectorize.client.errors import IngestAbortedError
 from airflow_provider_vectorize.ingest.chunks import Chunk
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 
@@ -18,8 +19,9 @@ _LOOK_SECONDS = 0.05
 
 
 class _Sent(NamedTuple):
-    number: int
     ids: frozenset[str]
+    #: What became of it if no answer comes in time.
+    lost: Outcome
 
 
 class Window:
@@ -57,43 +59,41 @@ class Window:
         """Send a chunk as soon as it may go, unless the window is closed; give what was settled until then."""
         ids = frozenset(entry.id for entry in chunk.entries)
         while self._pending and not self.closed and (self._settled() or not self._may_go(ids)):
-            if (outcome := self._oldest()) is not None:
-                yield outcome
+            yield self._oldest()
         if self.closed:
             return
-        self._pending.append(_Sent(chunk.number, ids))
+        lost = Outcome.of(chunk)
+        lost.error = IngestAbortedError("The load was told to stop, and gave this chunk up")
+        lost.unsettled = [entry.start for entry in chunk.entries]
+        self._pending.append(_Sent(ids, lost))
         threading.Thread(
             target=self._run, args=(chunk,), name=f"vectorize-chunk-{chunk.number}", daemon=True
         ).start()
 
     def drain(self) -> Iterator[Outcome]:
-        """Give the outcomes of all that is under way; once told to stop, of those that end in time."""
+        """Give the outcomes of all that is under way; once told to stop, what does not end in time is lost."""
         while self._pending:
-            outcome = self._oldest()
-            if outcome is None:
-                return
-            yield outcome
+            yield self._oldest()
 
     def _settled(self) -> bool:
-        return self._pending[0].number in self._done
+        return self._pending[0].lost.number in self._done
 
     def _may_go(self, ids: frozenset[str]) -> bool:
         return len(self._pending) < self._max_in_flight and all(
             ids.isdisjoint(sent.ids) for sent in self._pending
         )
 
-    def _oldest(self) -> Outcome | None:
-        number = self._pending[0].number
+    def _oldest(self) -> Outcome:
+        lost = self._pending.popleft().lost
         with self._changed:
-            while number not in self._done:
+            while lost.number not in self._done:
                 if self._stop.is_set():
                     now = time.monotonic()
                     self._give_up_at = self._give_up_at or now + GRACE_SECONDS
                     if now >= self._give_up_at:
-                        return None
+                        return lost
                 self._changed.wait(_LOOK_SECONDS)
-        self._pending.popleft()
-        return self._done.pop(number)
+            return self._done.pop(lost.number)
 
     def _run(self, chunk: Chunk) -> None:
         outcome = self._send(chunk)

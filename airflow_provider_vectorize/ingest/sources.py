@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError
-from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES
+from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 
 #: Longest piece of a line that is read at once: with its end.
 _LIMIT = MAX_LINE_BYTES + 2
@@ -49,15 +49,6 @@ class Position(NamedTuple):
 
 
 START = Position()
-
-
-class TooLong(NamedTuple):
-    """Stands for a line over :data:`MAX_LINE_BYTES`, which is not kept.
-
-    :param size: its length in bytes.
-    """
-
-    size: int
 
 
 class Item(NamedTuple):
@@ -263,27 +254,29 @@ def _lines(raw: Any, start: Position, interrupt: Interrupt) -> Iterator[Item]:
     number, line, offset = start
     # It reads through readinto, which every kind of file has, and finds the lines in C, which few do.
     stream = io.BufferedReader(raw, BLOCK_BYTES)
-    while (here := stream.tell()) < offset:
-        interrupt()
-        stream.seek(min(here + SEEK_BYTES, offset))
-    while text := stream.readline(_LIMIT):
-        interrupt()
-        before = Position(number, line, offset)
-        size, tail = len(text), text[-2:]
-        while size >= _LIMIT and not tail.endswith(b"\n") and (rest := stream.readline(_LIMIT)):
-            interrupt()  # too long: the rest is not kept
-            size += len(rest)
-            tail = (tail + rest)[-2:]
-        line += 1
-        offset += size
-        after = Position(number, line, offset)
-        if line == 1:
-            text = text.removeprefix(_BOM)
-        if size > MAX_LINE_BYTES and (size := size - _end_length(tail)) > MAX_LINE_BYTES:
-            yield Item(TooLong(size), before, after)
-        elif not text.isspace():
-            yield Item(_with_newline(text), before, after)
-    stream.detach()  # or it would close the file
+    try:
+        while (here := stream.tell()) < offset:
+            interrupt()
+            stream.seek(min(here + SEEK_BYTES, offset))
+        while text := stream.readline(_LIMIT):
+            interrupt()
+            before = Position(number, line, offset)
+            size, tail = len(text), text[-2:]
+            while size >= _LIMIT and not tail.endswith(b"\n") and (rest := stream.readline(_LIMIT)):
+                interrupt()  # too long: the rest is not kept
+                size += len(rest)
+                tail = (tail + rest)[-2:]
+            line += 1
+            offset += size
+            after = Position(number, line, offset)
+            if line == 1:
+                text = text.removeprefix(_BOM)
+            if size > MAX_LINE_BYTES and (size := size - _end_length(tail)) > MAX_LINE_BYTES:
+                yield Item(TooLong(size), before, after)
+            elif not text.isspace():
+                yield Item(_with_newline(text), before, after)
+    finally:
+        stream.detach()  # the file is closed by who opened it
 
 
 def _end_length(text: bytes) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,11 +46,8 @@ def test_a_chunk_closes_on_the_number_of_vectors():
 
 def test_a_chunk_closes_on_bytes():
     assert [len(chunk.body) for chunk in run([("a", 20), ("b", 20), ("c", 20)], max_bytes=40)] == [40, 20]
-    assert [len(chunk.body) for chunk in run([("a", 20), ("b", 21), ("c", 20)], max_bytes=40)] == [
-        20,
-        21,
-        20,
-    ][:1] + [21] + [20]
+    bodies = [len(chunk.body) for chunk in run([("a", 20), ("b", 21), ("c", 20)], max_bytes=40)]
+    assert bodies == [20, 21, 20]
 
 
 def test_nothing_makes_no_chunk():
@@ -131,6 +130,6 @@ def test_chunks_hold_every_record_once_within_the_limits(given_steps, max_vector
 def test_a_chunk_is_as_full_as_it_can_be(given_steps, max_vectors):
     only_records = [step for step in given_steps if step[0] is not None]
     chunks = run(only_records, max_vectors=max_vectors)
-    for chunk, after in zip(chunks, chunks[1:], strict=False):
+    for chunk, after in pairwise(chunks):
         assert len(chunk.entries) == max_vectors
         assert after.entries

@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, SourceError
-from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES
+from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 from airflow_provider_vectorize.ingest.sources import (
     START,
     Files,
@@ -19,7 +19,6 @@ from airflow_provider_vectorize.ingest.sources import (
     Records,
     SourceFile,
     Text,
-    TooLong,
     as_source,
     expand,
 )
@@ -116,11 +115,10 @@ def test_a_truncated_gz_names_the_file_and_the_last_good_line(tmp_path, kept):
     path = tmp_path / "a.gz"
     packed = gzip.compress("".join(f"{number:0200d}\n" for number in range(50_000)).encode())
     path.write_bytes(packed[: int(len(packed) * kept)])
-    seen = 0
+    seen = []
     with pytest.raises(SourceError, match=r"a\.gz breaks off after line \d+") as caught:
-        for each in Files([source_file(path)]).read(START, never):
-            seen = each.end.line
-    assert f"line {seen}:" in str(caught.value)
+        seen.extend(Files([source_file(path)]).read(START, never))
+    assert f"line {seen[-1].end.line if seen else 0}:" in str(caught.value)
 
 
 def test_a_damaged_gz_and_one_that_is_none_are_errors(tmp_path):
