@@ -123,6 +123,9 @@ class VectorizeUpload(BaseOperator):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: on_empty must be fail or skip, got {on_empty!r}"
             )
+        IngestOptions(
+            operation=self.operation, **self._options()
+        )  # refuses what can never work, at parse time
         if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "
@@ -173,17 +176,6 @@ class VectorizeUpload(BaseOperator):
         if (checkpoint := TaskCheckpoint.of(context)) is not None:
             checkpoint.clear()
         return wait.targets[0].mutation_id
-
-    def _options(self) -> dict[str, Any]:
-        return {
-            "on_invalid": self.on_invalid,
-            "max_rejects": self.max_rejects,
-            "compact": self.compact,
-            "max_batch_vectors": self.max_batch_vectors,
-            "max_batch_bytes": self.max_batch_bytes,
-            "max_in_flight": self.max_in_flight,
-            "unparsable_behavior": self.unparsable_behavior,
-        }
 
     def _options(self) -> dict[str, Any]:
         return {

@@ -1,0 +1,146 @@
+"""The operators' own wait, in the worker and in the triggerer; and the sentinel."""
+
+from __future__ import annotations
+
+import pytest
+
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+
+
+@pytest.fixture
+def client(emulator):
+    return VectorizeClient(ACCOUNT, TOKEN, base_url=emulator.url)
+
+
+def upsert(**kwargs):
+    settings = {
+        "task_id": "upsert",
+        "index_name": INDEX,
+        "vectors": vectors("a", "b"),
+        "wait_for_completion": True,
+        "poll_interval": 0.1,
+        "timeout": 20,
+    }
+    return VectorizeUpsertOperator(**(settings | kwargs))
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("kind", [VectorizeUpsertOperator, VectorizeInsertOperator])
+def test_the_task_ends_once_the_load_can_be_seen(emulator, client, dag, run_dag, deferrable, kind):
+    emulator.set_visibility("delay", 1.0)
+    with dag:
+        kind(
+            task_id="load",
+            index_name=INDEX,
+            vectors=vectors("a"),
+            wait_for_completion=True,
+            poll_interval=0.1,
+            deferrable=deferrable,
+        )
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert ended.xcom("load") == client.index_info(INDEX).processed_up_to_mutation
+    assert ended.xcom("load", "report")["accepted"] == 1
+
+
+def test_what_can_be_seen_at_once_is_not_deferred(emulator, dag, run_dag):
+    with dag:
+        upsert(deferrable=True)
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert "running trigger in line" not in ended.log
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_deadline_is_red_without_retries(emulator, dag, run_dag, deferrable):
+    emulator.set_visibility("manual")
+    with dag:
+        upsert(deferrable=deferrable, timeout=0.5, retries=2)
+    ended = run_dag(dag)
+    assert ended.task_state("upsert") == "failed"
+    assert ended.tasks["upsert"][0].try_number == 1
+    assert "could not be seen within" in ended.log
+    assert len([row for row in emulator.log() if row["operation"] == "upsert"]) == 1
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+@pytest.mark.parametrize("sentinel", [False, True])
+def test_a_reload_of_unchanged_vectors_among_other_writers_needs_a_sentinel(
+    emulator, client, dag, run_dag, deferrable, sentinel
+):
+    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
+    emulator.set_visibility("delay", 0.3)
+    emulator.foreign(INDEX, writes=100_000, every=0.02)
+    with dag:
+        upsert(deferrable=deferrable, sentinel=sentinel, timeout=10 if sentinel else 1.5)
+    ended = run_dag(dag)
+    assert ended.task_state("upsert") == ("success" if sentinel else "failed")
+    if sentinel:
+        emulator.set_visibility("immediate")
+        assert not [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
+    else:
+        assert "sentinel=True" in ended.log
+
+
+def test_the_sensor_takes_the_sentinel_along_and_deletes_it(emulator, client, dag, run_dag):
+    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
+    emulator.set_visibility("delay", 0.3)
+    emulator.foreign(INDEX, writes=100_000, every=0.02)
+    with dag:
+        load = upsert(wait_for_completion=False, sentinel=True)
+        VectorizeMutationSensor(
+            task_id="wait", index_name=INDEX, mutation_id=load.output, poke_interval=0.1, timeout=10
+        )
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    emulator.set_visibility("immediate")
+    assert not [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
+
+
+class TestHook:
+    def test_it_loads_and_waits_outside_of_a_task(self, emulator):
+        emulator.set_visibility("delay", 0.3)
+        hook = VectorizeHook()
+        report = hook.upsert(INDEX, vectors=vectors("a", "b"))
+        assert report.accepted == 2
+        hook.wait_for_mutation(INDEX, report, poll_interval=0.05, timeout=10)
+        assert hook.conn.index_info(INDEX).vector_count == 2
+
+    @pytest.mark.parametrize("form", ["report", "dict", "id", "list"])
+    def test_what_to_wait_for_has_many_forms(self, emulator, form):
+        hook = VectorizeHook()
+        report = hook.insert(INDEX, vectors=vectors("a"))
+        mutation = {
+            "report": report,
+            "dict": report.to_dict(),
+            "id": report.mutation_id,
+            "list": [report, report.mutation_id],
+        }[form]
+        hook.wait_for_mutation(INDEX, mutation, poll_interval=0.05, timeout=5)
+
+    def test_connection_can_be_tested(self, emulator):
+        ok, message = VectorizeHook().test_connection()
+        assert ok
+        assert "has 1 indexes" in message
+
+    def test_a_connection_that_does_not_work_says_where_to_look(self, monkeypatch):
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_VECTORIZE_DEFAULT", f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:9/http"
+        )
+        ok, message = VectorizeHook().test_connection()
+        assert not ok
+        assert "host, port and schema" in message
+
+    @pytest.mark.parametrize(
+        ("uri", "says"),
+        [("vectorize://:{token}@", "field login"), ("vectorize://{account}:@", "field password")],
+    )
+    def test_a_connection_that_is_incomplete_names_the_field(self, monkeypatch, uri, says):
+        monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", uri.format(account=ACCOUNT, token=TOKEN))
+        ok, message = VectorizeHook().test_connection()
+        assert not ok
+        assert says in message

@@ -1,0 +1,290 @@
+"""The sensors: what they wait for, what they take, and that every mode means the same."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import task
+
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import (
+    VectorizeMutationSensor,
+    VectorizeUpsertSensor,
+    mutation_ids,
+)
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+
+FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
+MODES = [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}]
+
+
+@pytest.fixture
+def client(emulator):
+    return VectorizeClient(ACCOUNT, TOKEN, base_url=emulator.url)
+
+
+def sensor(mutation_id, **kwargs):
+    settings = {"task_id": "wait", "index_name": INDEX, "poke_interval": 0.1, "timeout": 20}
+    return VectorizeMutationSensor(mutation_id=mutation_id, **(settings | kwargs))
+
+
+class TestMutationSensor:
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    def test_it_waits_until_the_write_can_be_seen(self, emulator, client, dag, run_dag, mode):
+        emulator.set_visibility("delay", 1.0)
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(upsert.output, **mode)
+        started = time.monotonic()
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert time.monotonic() - started >= 1.0
+        assert ended.xcom("wait") == ended.xcom("upsert")
+        assert [vector.id for vector in client.get_by_ids(INDEX, ["a"])] == ["a"]
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    def test_a_foreign_watermark_is_no_proof_but_a_read_back_is(self, emulator, client, dag, run_dag, mode):
+        emulator.set_visibility("manual")
+
+        @task
+        def another_writes(mutation_id):
+            client.upsert(INDEX, FOREIGN.encode())
+            threading.Timer(1.0, emulator.apply).start()
+
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            wait = sensor(upsert.output, **mode)
+            another_writes(upsert.output) >> wait
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert client.index_info(INDEX).processed_up_to_mutation != ended.xcom("upsert")
+        assert "record 'a' reads back as it was sent" in ended.log
+
+    def test_by_a_template(self, emulator, dag, run_dag):
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            upsert >> sensor("{{ ti.xcom_pull(task_ids='upsert') }}")
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert ended.xcom("wait") == ended.xcom("upsert")
+
+    @pytest.mark.parametrize("by", ["output", "template"])
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_over_a_mapped_upstream(self, emulator, client, dag, run_dag, by, deferrable):
+        emulator.set_visibility("delay", 0.5)
+        with dag:
+            upsert = VectorizeUpsertOperator.partial(task_id="upsert", index_name=INDEX).expand(
+                vectors=[vectors("a"), vectors("b"), vectors("c")]
+            )
+            template = "{{ ti.xcom_pull(task_ids=['upsert']) | list }}"
+            wait = sensor(upsert.output if by == "output" else template, deferrable=deferrable)
+            upsert >> wait
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert len(set(ended.xcom("wait"))) == 3
+        assert "No upstream task has a report" not in ended.log
+        assert client.index_info(INDEX).vector_count == 3
+
+    def test_it_finds_the_report_of_an_indirect_upstream(self, emulator, dag, run_dag):
+        @task
+        def between(mutation_id):
+            return mutation_id
+
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(between(upsert.output))
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert "No upstream task has a report" not in ended.log
+
+    def test_without_a_report_it_says_so_and_waits_for_the_mutation_itself(
+        self, emulator, client, dag, run_dag
+    ):
+        mutation = client.upsert(INDEX, ndjson(vectors("a")).encode())
+        with dag:
+            sensor(mutation.id)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert f"No upstream task has a report on mutation {mutation.id}" in ended.log
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    @pytest.mark.parametrize(
+        ("option", "state"),
+        [({}, "failed"), ({"soft_fail": True}, "skipped"), ({"never_fail": True}, "skipped")],
+    )
+    def test_the_deadline(self, emulator, dag, run_dag, mode, option, state):
+        emulator.set_visibility("manual")
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(upsert.output, timeout=0.7, retries=2, **mode, **option)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == state
+        [instance] = ended.tasks["wait"]
+        assert instance.try_number == 1
+
+    @pytest.mark.parametrize("mode", [{"mode": "poke"}, {"deferrable": True}], ids=str)
+    def test_the_deadline_says_what_was_seen_and_that_a_sentinel_would_have_helped(
+        self, emulator, client, dag, run_dag, mode
+    ):
+        client.upsert(INDEX, ndjson(vectors("a")).encode())
+        emulator.set_visibility("manual")
+        with dag:
+            unchanged = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(unchanged.output, timeout=0.7, **mode)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        watermark = client.index_info(INDEX).processed_up_to_mutation
+        assert f"last seen processed up to mutation {watermark}" in ended.log
+        assert "sentinel=True" in ended.log
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    def test_passing_errors_do_not_fail_the_wait(self, emulator, dag, run_dag, mode):
+        emulator.add_faults(
+            [
+                {"operation": "index_info", "times": 2, "kind": "status", "status": 503},
+                {"operation": "index_info", "times": 1, "kind": "reset"},
+                {"operation": "index_info", "times": 1, "kind": "status", "status": 429, "retry_after": 1},
+            ]
+        )
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(upsert.output, **mode)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert ended.log.count("Could not look at index 'docs'") >= 4
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    @pytest.mark.parametrize(("option", "state"), [({}, "failed"), ({"soft_fail": True}, "skipped")])
+    def test_a_missing_index_ends_the_wait_at_once_without_retries(
+        self, emulator, dag, run_dag, mode, option, state
+    ):
+        with dag:
+            sensor("00000000-0000-4000-8000-000000000000", index_name="nowhere", retries=2, **mode, **option)
+        started = time.monotonic()
+        ended = run_dag(dag)
+        assert time.monotonic() - started < 10
+        assert ended.task_state("wait") == state
+        assert ended.tasks["wait"][0].try_number == 1
+        assert "index 'nowhere'" in ended.log
+
+    def test_an_upstream_that_returned_nothing_is_an_error_that_says_so(self, emulator, dag, run_dag):
+        @task
+        def nothing():
+            return None
+
+        with dag:
+            sensor(nothing())
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert "did the upstream task upload something?" in ended.log
+
+
+class TestMutationIds:
+    @pytest.mark.parametrize(
+        ("value", "ids"),
+        [
+            ("m-1", ["m-1"]),
+            (" m-1\n", ["m-1"]),
+            (["m-1", "m-2"], ["m-1", "m-2"]),
+            ("['m-1', 'm-2']", ["m-1", "m-2"]),
+            ('["m-1","m-2"]', ["m-1", "m-2"]),
+            (("m-1", ["m-2", "m-1"]), ["m-1", "m-2"]),
+        ],
+    )
+    def test_one_a_list_or_text(self, value, ids):
+        assert mutation_ids(value) == ids
+
+    @pytest.mark.parametrize("value", [None, "", [], "x" * 37, "a/b", 5, [None]])
+    def test_anything_else_is_refused(self, value):
+        with pytest.raises(InvalidArgumentError, match="mutation_id"):
+            mutation_ids(value)
+
+
+class TestUpsertSensor:
+    def run(self, dag, run_dag, source, **kwargs):
+        settings = {"task_id": "upsert", "index_name": INDEX, "poke_interval": 0.1, "timeout": 20}
+        with dag:
+            VectorizeUpsertSensor(source=source, **(settings | kwargs))
+        return run_dag(dag)
+
+    @pytest.mark.parametrize("mode", ["poke", "reschedule"])
+    @pytest.mark.parametrize("pattern", ["late.ndjson", "*.ndjson"])
+    def test_it_waits_for_the_object_and_pushes_it(
+        self, emulator, client, dag, run_dag, tmp_path, mode, pattern
+    ):
+        def arrive():
+            part = tmp_path / "part"
+            part.write_text(ndjson(vectors("a", "b")))
+            part.rename(tmp_path / "late.ndjson")
+
+        threading.Timer(1.0, arrive).start()
+        ended = self.run(dag, run_dag, str(tmp_path / pattern), mode=mode)
+        assert ended.state == "success"
+        assert ended.xcom("upsert") == client.index_info(INDEX).processed_up_to_mutation
+        assert ended.xcom("upsert", "report")["accepted"] == 2
+
+    def test_every_path_of_a_list_must_be_there(self, emulator, dag, run_dag, tmp_path):
+        (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+        ended = self.run(dag, run_dag, [str(tmp_path / "a.ndjson"), str(tmp_path / "b.ndjson")], timeout=0.5)
+        assert ended.state == "failed"
+        assert not any(row["operation"] == "upsert" for row in emulator.log())
+
+    @pytest.mark.parametrize(("option", "state"), [({}, "failed"), ({"soft_fail": True}, "skipped")])
+    def test_the_timeout_covers_the_waiting(self, emulator, dag, run_dag, tmp_path, option, state):
+        ended = self.run(dag, run_dag, str(tmp_path / "never.ndjson"), timeout=0.5, **option)
+        assert ended.task_state("upsert") == state
+
+    @pytest.mark.parametrize("option", ["soft_fail", "never_fail"])
+    def test_a_failed_push_is_red_whatever_the_options_of_the_sensor(
+        self, emulator, dag, run_dag, tmp_path, option
+    ):
+        (tmp_path / "bad.ndjson").write_text("{oops\n")
+        ended = self.run(dag, run_dag, str(tmp_path / "bad.ndjson"), **{option: True})
+        assert ended.task_state("upsert") == "failed"
+        assert "not_json" in ended.log
+
+    def test_the_push_may_take_longer_than_the_timeout(self, emulator, dag, run_dag, tmp_path):
+        (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+        emulator.add_faults([{"operation": "upsert", "times": 2, "kind": "status", "status": 503}])
+        assert self.run(dag, run_dag, str(tmp_path / "a.ndjson"), timeout=0).state == "success"
+
+    @pytest.mark.parametrize("deferrable", [False, True])
+    def test_wait_for_completion(self, emulator, client, dag, run_dag, tmp_path, deferrable):
+        (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+        emulator.set_visibility("delay", 1.0)
+        ended = self.run(
+            dag,
+            run_dag,
+            str(tmp_path / "a.ndjson"),
+            wait_for_completion=True,
+            deferrable=deferrable,
+            poll_interval=0.1,
+            soft_fail=True,
+        )
+        assert ended.state == "success"
+        assert ended.xcom("upsert") == client.index_info(INDEX).processed_up_to_mutation
+
+    def test_a_push_that_cannot_be_seen_is_red_although_the_sensor_may_fail_softly(
+        self, emulator, dag, run_dag, tmp_path
+    ):
+        (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+        emulator.set_visibility("manual")
+        ended = self.run(
+            dag,
+            run_dag,
+            str(tmp_path / "a.ndjson"),
+            wait_for_completion=True,
+            deferrable=True,
+            completion_timeout=0.5,
+            poll_interval=0.1,
+            soft_fail=True,
+        )
+        assert ended.task_state("upsert") == "failed"
+
+    def test_vectors_are_for_the_operator(self, dag):
+        with dag, pytest.raises(InvalidArgumentError, match="for vectors use the operator"):
+            VectorizeUpsertSensor(task_id="upsert", source="x", vectors=[])
