@@ -59,7 +59,11 @@ def parse(expression: object) -> dict[str, list[Condition]]:
     """
     if not isinstance(expression, dict):
         raise ApiError("bad_filter", reason="an object is expected")
-    if len(orjson.dumps(expression)) >= MAX_FILTER_BYTES:
+    try:
+        size = len(orjson.dumps(expression))
+    except orjson.JSONEncodeError:  # nested deeper than orjson writes (254)
+        raise ApiError("bad_filter", reason="nested too deeply") from None
+    if size >= MAX_FILTER_BYTES:
         raise ApiError("bad_filter", reason=f"its compact JSON must be under {MAX_FILTER_BYTES} bytes")
     return {_key(key): list(_conditions(operand)) for key, operand in expression.items()}
 

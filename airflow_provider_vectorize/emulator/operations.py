@@ -122,7 +122,7 @@ class Operations:
             item = {
                 "id": vector.id,
                 "values": _numbers(vector.values),
-                "metadata": _metadata(vector.metadata),
+                "metadata": _fragment(vector.metadata),
             }
             found.append(item if vector.namespace is None else {**item, "namespace": vector.namespace})
         return Result(found)
@@ -146,7 +146,7 @@ class Operations:
             if query.return_values:
                 match["values"] = view.matrix[hit.row].tolist()
             if query.return_metadata == "all":
-                match["metadata"] = _metadata(found.vector.metadata)
+                match["metadata"] = _fragment(found.vector.metadata)
             elif query.return_metadata == "indexed":
                 match["metadata"] = filters.indexed(
                     _metadata(found.vector.metadata), found.seq, view.metadata_indexes
@@ -226,6 +226,11 @@ def _mutation(mutation_id: str, vectors: int) -> Result:
 
 def _metadata(stored: bytes | None) -> dict[str, Any]:
     return orjson.loads(stored) if stored else {}
+
+
+def _fragment(stored: bytes | None) -> orjson.Fragment:
+    # As it was stored, which is compact JSON already and may be nested as deeply as orjson writes.
+    return orjson.Fragment(stored or b"{}")
 
 
 def _numbers(values: bytes) -> list[float]:

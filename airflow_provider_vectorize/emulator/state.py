@@ -236,7 +236,7 @@ class State:
             if polls < self._visibility.value:
                 self._polls[index.number] = polls + 1
                 return index
-            return self._apply(index, self._clock())
+            return self._apply(index, self._batch(index, self._clock()), self._clock())
 
     def get(self, account: str, name: str, ids: Iterable[str]) -> list[Vector]:
         """Give the visible vectors among ``ids``, each once, in the order asked for."""
@@ -291,11 +291,11 @@ class State:
             applied = []
             for index in self.indexes():
                 if name in (None, index.name):
-                    before = self._catch_up(index)
-                    if writes := schedule.batch(self._pending(before), self._clock()):
-                        after = self._apply(before, self._clock())
+                    current = self._catch_up(index)
+                    if writes := self._batch(current, self._clock()):
+                        self._apply(current, writes, self._clock())
                         vectors = sum(write.vectors for write in writes)
-                        applied.append(Batch(index.name, str(after.watermark), len(writes), vectors))
+                        applied.append(Batch(index.name, writes[-1].mutation_id, len(writes), vectors))
             return applied
 
     def add_foreign(self, name: str, writes: int, every: float) -> int:
@@ -308,8 +308,8 @@ class State:
         with self._lock:
             found = [index for index in self.indexes() if index.name == name]
             for index in found:
-                schedule_of = self._foreign.setdefault(index.number, [])
-                schedule_of.append(_Foreign(self._clock() + every, every, writes))
+                orders = self._foreign.setdefault(index.number, [])
+                orders.append(_Foreign(self._clock() + every, every, writes))
             return len(found)
 
     # Inside
@@ -436,7 +436,7 @@ class State:
             if foreign and foreign.at <= now and (job is None or foreign.at <= job):
                 self._write_foreign(index, foreign)
             elif job is not None and job <= now:
-                index = self._apply(index, job)
+                index = self._apply(index, self._batch(index, job), job)
             else:
                 return index
 
@@ -462,9 +462,12 @@ class State:
         )
         return [Pending(*row) for row in found]
 
-    def _apply(self, index: Index, at: float) -> Index:
-        """Run the job once: move the index to the last write of its next batch."""
-        last = schedule.batch(self._pending(index), at)[-1]
+    def _batch(self, index: Index, at: float) -> Sequence[Pending]:
+        return schedule.batch(self._pending(index), at)
+
+    def _apply(self, index: Index, writes: Sequence[Pending], at: float) -> Index:
+        """Run the job once: move the index to the last of these writes."""
+        last = writes[-1]
         self._polls.pop(index.number, None)
         with self._transaction():
             self._db.execute(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -73,7 +74,8 @@ def test_a_filter_finds(films: Api, expression: dict[str, Any], found: set[str])
     [
         [], "s", 7, True, {"s": {}}, {"s": {"$or": ["a"]}}, {"s": {"eq": "a"}}, {"s": ["a"]}, {"s": {"$in": "a"}},
         {"s": {"$in": [["a"]]}}, {"s": {"$eq": {}}}, {"s": {"$gt": []}}, {"$or": [{"s": "a"}]}, {"": 1}, {'a"b': 1},
-        {"k" * 513: 1}, {"s": "x" * 2_048}, {"a": {"$in": ["x" * 90] * 22}},
+        {"k" * 513: 1}, json.loads('{"a":' * 300 + "1" + "}" * 300),
+        {"s": "x" * 2_048}, {"a": {"$in": ["x" * 90] * 22}},
     ],
 )  # fmt: skip
 def test_a_bad_filter_is_refused(films: Api, expression: Any) -> None:

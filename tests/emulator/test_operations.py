@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -86,6 +87,13 @@ def test_get_by_ids_answers_the_whole_vector_and_leaves_out_missing_ids(docs: Ap
     whole = vector("a", namespace="n", metadata={"t": "x", "list": ["a"], "in": {"deep": [], "yes": True}})
     docs.upsert("docs", whole, vector("b"))
     assert docs.get("docs", "b", "nobody", "a", "b") == [{**vector("b"), "metadata": {}}, whole]
+
+
+def test_deeply_nested_metadata_reads_back(docs: Api) -> None:
+    deep = vector("a", metadata=json.loads('{"a":' * 253 + "1" + "}" * 253))
+    docs.upsert("docs", deep)
+    assert docs.get("docs", "a") == [deep]
+    assert docs.query("docs", vectorId="a", returnMetadata="all")[0]["metadata"] == deep["metadata"]
 
 
 def test_upsert_replaces_the_whole_vector(docs: Api) -> None:
