@@ -1,0 +1,159 @@
+"""Nothing is lost, whatever the network and the service do: random loads under random faults, on the emulator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
+
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import VectorizeError
+from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.ingest import IngestOptions, Report, ingest
+from tests.fake_time import FakeTime
+from tests.ingest.helpers import DIMENSIONS
+
+MAX_ATTEMPTS = 4
+IDS = [f"id-{number}" for number in range(12)]
+
+FAULTS: list[Mapping[str, Any]] = [
+    {"kind": "status", "status": 500},
+    {"kind": "status", "status": 503},
+    {"kind": "status", "status": 429},
+    {"kind": "status", "status": 429, "retry_after": 7},
+    {"kind": "status", "status": 400, "code": 40041},
+    {"kind": "status", "status": 429, "code": 40041},
+    {"kind": "status", "status": 200},
+    {"kind": "status", "status": 403, "code": 10000},
+    {"kind": "reset"},
+    {"kind": "hang", "seconds": 0.3},
+    {"kind": "accept-then-reset"},
+]
+
+
+class Watched(VectorizeClient):
+    """A client that remembers how many attempts its writes took."""
+
+    attempts: list[int]
+
+    def upsert(self, *args: Any) -> Any:
+        mutation = super().upsert(*args)
+        self.attempts.append(mutation.attempts)
+        return mutation
+
+
+class Loads(RuleBasedStateMachine):
+    """Loads one after another. The model knows for each id which of its records the index may hold."""
+
+    emulator: Emulator
+
+    @initialize()
+    def create(self) -> None:
+        self.possible: dict[str, set[int]] = {each: {0} for each in IDS}  # 0: absent
+        self.version = 0
+        self.emulator.clear_faults()
+        client = self.client(attempts=8)
+        for index in client.list_indexes():
+            client.delete_index(index.name)
+        self.emulator.create_index("docs", dimensions=DIMENSIONS)
+
+    def client(self, attempts: int = MAX_ATTEMPTS) -> Watched:
+        time = FakeTime()
+        client = Watched(
+            self.emulator.account,
+            self.emulator.token,
+            base_url=self.emulator.url,
+            timeout=0.2,
+            max_attempts=attempts,
+            sleep=time.sleep,
+            clock=time.clock,
+        )
+        client.attempts = []
+        return client
+
+    @rule(
+        faults=st.lists(
+            st.tuples(st.sampled_from(FAULTS), st.sampled_from([1, 1, 1, 2, 3, MAX_ATTEMPTS, 9])), max_size=6
+        ),
+        ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=40),
+        vectors=st.integers(1, 8),
+        in_flight=st.integers(1, 4),
+    )
+    def load(
+        self, faults: list[tuple[Mapping[str, Any], int]], ids: list[str], vectors: int, in_flight: int
+    ) -> None:
+        versions = range(self.version + 1, self.version + len(ids) + 1)
+        self.version += len(ids)
+        items = [
+            {"id": each, "values": [1.0] * DIMENSIONS, "metadata": {"version": version}}
+            for each, version in zip(ids, versions, strict=True)
+        ]
+        options = IngestOptions(max_batch_vectors=vectors, max_in_flight=in_flight)
+        client = self.client()
+        self.emulator.clear_log()
+        self.emulator.add_faults({**fault, "operation": "upsert", "times": times} for fault, times in faults)
+        try:
+            report = ingest(client, "docs", items, options=options)
+        except VectorizeError as error:
+            report = error.report
+            assert report.stopped_at is not None
+        else:
+            assert report.accepted + report.superseded == len(items)
+            assert report.unsettled == ()
+        used = sum(times for _, times in faults) - sum(each["times"] for each in self.emulator.faults())
+        writes = [row for row in self.emulator.log() if row["operation"] == "upsert"]
+        assert len(writes) == report.batches + used, (
+            "each request was accepted or met a fault, and none was made up"
+        )
+        if not any(row["status"] == 429 for row in writes):  # those are waited out, however many they are
+            assert all(attempts <= MAX_ATTEMPTS for attempts in client.attempts)
+        self.emulator.clear_faults()
+        self.learn(ids, versions, report)
+        self.compare()
+
+    def learn(self, ids: list[str], versions: range, report: Report) -> None:
+        """Enter what the report says is in, and what may be."""
+        unsettled = {line for span in report.unsettled for line in range(span.first, span.last + 1)}
+        end = len(ids) + 1 if report.stopped_at is None else report.stopped_at[1]
+        for line, (each, version) in enumerate(zip(ids, versions, strict=True), 1):
+            if line in unsettled:
+                self.possible[each].add(version)
+            elif line < end:
+                self.possible[each] = {version}
+
+    def compare(self) -> None:
+        stored = {
+            vector.id: int((vector.metadata or {})["version"])
+            for vector in self.client(attempts=8).get_by_ids("docs", IDS)
+        }
+        for each in IDS:
+            assert stored.get(each, 0) in self.possible[each]
+            self.possible[each] = {stored.get(each, 0)}
+
+
+def run(examples: int) -> None:
+    with Emulator() as emulator:
+        Loads.emulator = emulator
+        run_state_machine_as_test(
+            Loads,
+            settings=settings(
+                max_examples=examples,
+                stateful_step_count=8,
+                deadline=None,
+                suppress_health_check=list(HealthCheck),
+            ),
+        )
+
+
+def test_nothing_is_lost_in_50_schedules_of_faults():
+    run(50)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(3_600)
+def test_nothing_is_lost_in_500_schedules_of_faults():
+    run(500)
