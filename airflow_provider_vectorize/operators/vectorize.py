@@ -21,9 +21,9 @@ from airflow_provider_vectorize.ingest import IngestOptions, Report
 from airflow_provider_vectorize.triggers.vectorize import (
     BACKSTOP_SECONDS,
     VectorizeMutationTrigger,
-    read_event,
+    raise_for_status,
+    waited_for,
 )
-from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait
 
 #: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
@@ -165,14 +165,12 @@ class VectorizeUpload(BaseOperator):
             checkpoint.clear()
         return report.target().mutation_id
 
-    def complete(self, context: Context, event: Any, index_name: str, target: Mapping[str, Any]) -> str:
+    def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
-        wait = Wait(index_name, [Target.from_dict(target)])
+        wait = waited_for(event)
+        self.hook.delete_sentinels(wait)
         with fail_fast():
-            try:
-                read_event(event)
-            finally:
-                self.hook.delete_sentinels(wait)
+            raise_for_status(event)
         if (checkpoint := TaskCheckpoint.of(context)) is not None:
             checkpoint.clear()
         return wait.targets[0].mutation_id
@@ -230,8 +228,7 @@ class VectorizeUpload(BaseOperator):
                 deadline=time.time() + self.completion_timeout,
                 poll_interval=self.poll_interval,
             ),
-            method_name="complete",
-            kwargs={"index_name": report.index_name, "target": target.to_dict()},
+            method_name="execute_complete",
             timeout=timedelta(seconds=self.completion_timeout + BACKSTOP_SECONDS),
         )
 

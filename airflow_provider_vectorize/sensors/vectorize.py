@@ -27,7 +27,8 @@ from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
 from airflow_provider_vectorize.triggers.vectorize import (
     BACKSTOP_SECONDS,
     VectorizeMutationTrigger,
-    read_event,
+    raise_for_status,
+    waited_for,
 )
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait
@@ -135,7 +136,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
         except AirflowSkipException:
             self.hook.delete_sentinels(self._wait)
             raise
-        return self._end(self._wait)
+        self.hook.delete_sentinels(self._wait)
+        return _ids(self._wait)
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Look once. A transient error says nothing, and the wait goes on."""
@@ -148,41 +150,28 @@ class VectorizeMutationSensor(BaseSensorOperator):
         self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
         return False
 
-    def complete(
-        self,
-        context: Context,  # noqa: ARG002  # Airflow's signature
-        event: Any,
-        index_name: str,
-        targets: Sequence[Mapping[str, Any]],
-    ) -> str | list[str]:
+    def execute_complete(self, context: Context, event: Any) -> str | list[str]:  # noqa: ARG002  # Airflow's signature
         """Go on after the wait in the triggerer."""
-        wait = Wait(index_name, [Target.from_dict(target) for target in targets])
+        wait = waited_for(event)
+        self.hook.delete_sentinels(wait)
         try:
-            read_event(event)
+            raise_for_status(event)
         except MutationTimeoutError as timeout:
-            self.hook.delete_sentinels(wait)
             raise AirflowSensorTimeout(str(timeout)) from timeout
-        return self._end(wait)
+        return _ids(wait)
 
     def _defer(self, wait: Wait) -> None:
-        pending = [target.to_dict() for target in wait.pending]
         self.defer(
             trigger=VectorizeMutationTrigger(
                 conn_id=self.conn_id,
                 index_name=wait.index_name,
-                targets=pending,
+                targets=[target.to_dict() for target in wait.targets],
                 deadline=time.time() + self.timeout,
                 poll_interval=self.poke_interval,
             ),
-            method_name="complete",
-            kwargs={"index_name": wait.index_name, "targets": [target.to_dict() for target in wait.targets]},
+            method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout + BACKSTOP_SECONDS),
         )
-
-    def _end(self, wait: Wait) -> str | list[str]:
-        self.hook.delete_sentinels(wait)
-        ids = [target.mutation_id for target in wait.targets]
-        return ids if len(ids) > 1 else ids[0]
 
     def _targets(self, context: Context) -> list[Target]:
         ids = mutation_ids(self.mutation_id)
@@ -228,3 +217,8 @@ def mutation_ids(value: Any) -> list[str]:
             "something?"
         )
     return list(dict.fromkeys(ids))
+
+
+def _ids(wait: Wait) -> str | list[str]:
+    ids = [target.mutation_id for target in wait.targets]
+    return ids if len(ids) > 1 else ids[0]

@@ -15,8 +15,7 @@ from airflow_provider_vectorize.client.errors import AuthenticationError, Mutati
 from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.triggers.poller import PolledWait, SharedPoll
 from airflow_provider_vectorize.visibility import Target
-
-VISIBLE, TIMEOUT, FAILED = "visible", "timeout", "failed"
+from airflow_provider_vectorize.waiting import Wait
 
 #: Added to the timeout of a deferral: the trigger ends itself at its deadline, unless no triggerer runs.
 BACKSTOP_SECONDS = 60.0
@@ -68,17 +67,22 @@ class VectorizeMutationTrigger(BaseTrigger):
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: see :func:`read_event`."""
+        """Yield one event: see :func:`waited_for` and :func:`raise_for_status`."""
         started = time.time()
         wait = PolledWait(self.index_name, self.targets, self.poll_interval)
         try:
             await asyncio.wait_for(self._wait(wait), max(self.deadline - started, 0))
         except TimeoutError:
-            yield TriggerEvent({"status": TIMEOUT, "message": str(wait.timed_out(self.deadline - started))})
+            yield self._event("timeout", message=str(wait.timed_out(self.deadline - started)))
         except VectorizeError as error:
-            yield TriggerEvent({"status": FAILED, "message": str(error), "permanent": error.permanent})
+            yield self._event("failed", message=str(error), permanent=error.permanent)
         else:
-            yield TriggerEvent({"status": VISIBLE, "evidence": wait.evidence})
+            yield self._event("visible")
+
+    def _event(self, status: str, **more: Any) -> TriggerEvent:
+        # It says what was waited for, too: what the task itself knew is gone.
+        targets = [target.to_dict() for target in self.targets]
+        return TriggerEvent({"status": status, "index_name": self.index_name, "targets": targets, **more})
 
     async def _wait(self, wait: PolledWait) -> None:
         settings = await self._settings()
@@ -100,19 +104,29 @@ class VectorizeMutationTrigger(BaseTrigger):
         return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))
 
 
-def read_event(event: Any) -> dict[str, str]:
-    """Read the event of the trigger when the task resumes.
+def waited_for(event: Any) -> Wait:
+    """Read from the event of the trigger what was waited for.
 
-    :returns: the evidence for each mutation.
+    :raises AirflowException: it is no event of this trigger.
+    """
+    if not isinstance(event, Mapping) or "status" not in event:
+        raise AirflowException(f"The trigger sent no event that this version knows: {event!r}")
+    return Wait(event["index_name"], [Target.from_dict(target) for target in event["targets"]])
+
+
+def raise_for_status(event: Mapping[str, Any]) -> None:
+    """Raise unless the event says that everything can be seen.
+
     :raises MutationTimeoutError: the deadline has passed.
     :raises AirflowFailException: the wait failed, and no retry can help.
-    :raises AirflowException: the wait failed; or the event is none that is known, which must never pass for success.
+    :raises AirflowException: the wait failed; or the status is none that is known, which must not pass for success.
     """
-    status = event.get("status") if isinstance(event, Mapping) else None
-    if status == VISIBLE:
-        return dict(event["evidence"])
-    if status == TIMEOUT:
-        raise MutationTimeoutError(event["message"])
-    if status == FAILED:
-        raise (AirflowFailException if event["permanent"] else AirflowException)(event["message"])
-    raise AirflowException(f"The trigger sent an event that this version does not know: {event!r}")
+    match event["status"]:
+        case "visible":
+            return
+        case "timeout":
+            raise MutationTimeoutError(event["message"])
+        case "failed":
+            raise (AirflowFailException if event["permanent"] else AirflowException)(event["message"])
+        case unknown:
+            raise AirflowException(f"The trigger sent a status that this version does not know: {unknown!r}")

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,7 +112,12 @@ def run_dag(caplog, capfd) -> Callable[..., Run]:
 @pytest.fixture
 def dag(request):
     name = re.sub(r"[^\w-]+", "-", request.node.name)[:200]
-    return DAG(name, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC))
+    return DAG(
+        name,
+        default_args={"retry_delay": timedelta(0)},
+        schedule=None,
+        start_date=datetime(2026, 1, 1, tzinfo=UTC),
+    )
 
 
 def vectors(*ids: str, dimensions: int = 32, **fields: Any) -> list[dict[str, Any]]:
