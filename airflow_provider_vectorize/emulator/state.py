@@ -15,6 +15,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from struct import pack
 from typing import TYPE_CHECKING, Final
 
@@ -428,31 +429,26 @@ class State:
         )
 
     def _catch_up(self, index: Index) -> Index:
-        """Let what time has brought happen, in its order: foreign writes, and runs of the job."""
+        """Let what time has brought happen: foreign writes, and runs of the job."""
         now = self._clock()
+        self._write_foreign(index, now)
         while True:
             job = schedule.due(self._visibility, self._pending(index, 1), index.applied_at)
-            foreign = min(self._foreign.get(index.number, ()), key=lambda item: item.at, default=None)
-            if foreign and foreign.at <= now and (job is None or foreign.at <= job):
-                self._write_foreign(index, foreign)
-            elif job is not None and job <= now:
-                index = self._apply(index, self._batch(index, job), job)
-            else:
+            if job is None or job > now:
                 return index
+            index = self._apply(index, self._batch(index, job), job)
 
-    def _write_foreign(self, index: Index, foreign: _Foreign) -> None:
-        vector = Vector(
-            f"foreign-{uuid.uuid4()}",
-            pack(f"<{index.dimensions}f", 1, *[0] * (index.dimensions - 1)),
-            None,
-            None,
-        )
-        with self._transaction():
-            self._log(index, 1, lambda seq: self._add(index.number, [vector], seq), foreign.at)
-        foreign.at += foreign.every
-        foreign.left -= 1
-        if not foreign.left:
-            self._foreign[index.number].remove(foreign)
+    def _write_foreign(self, index: Index, now: float) -> None:
+        orders = self._foreign.get(index.number, [])
+        while orders and (order := min(orders, key=lambda item: item.at)).at <= now:
+            values = pack(f"<{index.dimensions}f", 1, *[0] * (index.dimensions - 1))
+            vector = Vector(f"foreign-{uuid.uuid4()}", values, None, None)
+            with self._transaction():
+                self._log(index, 1, partial(self._add, index.number, [vector]), order.at)
+            order.at += order.every
+            order.left -= 1
+            if not order.left:
+                orders.remove(order)
 
     def _pending(self, index: Index, limit: int = settings.BATCH_WRITES) -> list[Pending]:
         found = self._db.execute(

@@ -7,6 +7,7 @@ by pytest, since it installs packages and takes minutes: ``make clients``.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -72,6 +73,9 @@ def commands() -> dict[str, list[str]]:
 
 def main() -> int:
     """Run all clients; the last line says how it went."""
+    if shutil.which("npm") is None:
+        print("clients: FAILED: Node and npm are not installed")
+        return 1
     WORK.mkdir(parents=True, exist_ok=True)
     failed = []
     for client, command in commands().items():
