@@ -150,6 +150,22 @@ def test_delay_takes_a_later_write_with_the_next_run() -> None:
         assert watermark(state) == second
 
 
+def test_delay_takes_what_a_batch_left_over_after_the_same_time_again() -> None:
+    clock = Clock()
+    with state_at(clock) as state:
+        state.set_visibility(Visibility("delay", 10))
+        ids = [write(state, f"v{number}") for number in range(BATCH_WRITES + 1)]
+        clock.now += 19.9
+        assert watermark(state) == ids[-2]
+        clock.now += 0.1
+        assert watermark(state) == ids[-1]
+
+
+def test_a_batch_takes_at_most_200000_vectors() -> None:
+    pending = [Pending(seq, "", 5_000, 0, 0) for seq in range(41)]
+    assert len(schedule.batch(pending, 0)) == 40
+
+
 def test_a_batch_takes_at_most_1000_writes() -> None:
     with state_at(Clock()) as state:
         state.set_visibility(Visibility("manual"))
