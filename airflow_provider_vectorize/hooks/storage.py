@@ -35,9 +35,6 @@ def source_exists(source: Source) -> bool:
             found = bool(fs.glob(place)) if _is_glob(place) else fs.exists(place)
         except OSError as error:
             raise SourceError(f"source {path}: {type(error).__name__}: {error}") from error
-        finally:
-            # Some file systems keep what they listed: an object that arrives later would never be seen.
-            fs.invalidate_cache()
         if not found:
             return False
     return True
@@ -68,6 +65,8 @@ def _locate(path: str | PathLike[str]) -> tuple[Any, str, str]:
             "apache-airflow-providers-amazon[s3fs] for s3, apache-airflow-providers-google for gs, "
             "apache-airflow-providers-microsoft-azure for abfs"
         ) from error
+    # Some file systems keep what they have listed: what arrives later would never be seen.
+    fs.invalidate_cache()
     return fs, where.path, str(path)
 
 

@@ -10,7 +10,8 @@ from functools import cached_property
 from os import PathLike
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+from airflow.providers.common.compat.sdk import AirflowFailException, BaseHook, Stats
 
 from airflow_provider_vectorize import get_provider_info
 from airflow_provider_vectorize.client import VectorizeClient
@@ -181,17 +182,42 @@ class VectorizeHook(BaseHook):
                 stop=stop,
                 first_try=first_try,
             )
-            return (
-                report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
-                if sentinel
-                else report
-            )
+            if sentinel:
+                report = report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
         except BaseException as error:
             if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
                 # Told to stop: nothing may go on in the background.
                 self.conn.abort()
                 del self.conn
             raise
+        self._announce(report)
+        return report
+
+    def _announce(self, report: Report) -> None:
+        self.log.info(
+            "Loaded into index %r: %s accepted, %d rejected, %d superseded; %d requests, %.1f MB sent in %.1f s; "
+            "mutation %s",
+            report.index_name,
+            "(unknown)" if report.accepted is None else report.accepted,
+            report.rejected,
+            report.superseded,
+            report.batches,
+            report.bytes_sent / 1e6,
+            report.seconds,
+            report.mutation_id,
+        )
+        tags = {"index_name": report.index_name, "operation": report.operation}
+        Stats.incr("vectorize.accepted_vectors", report.accepted or 0, tags=tags)
+        Stats.incr("vectorize.rejected_vectors", report.rejected, tags=tags)
+        Stats.incr("vectorize.bytes_sent", report.bytes_sent, tags=tags)
+        collector = get_hook_lineage_collector()
+        for source in report.sources:
+            if "/" in source:  # a file, and not the name of an argument
+                uri = source if "://" in source else f"file://{source}"
+                collector.add_input_asset(context=self, uri=uri)
+        collector.add_output_asset(
+            context=self, uri=f"vectorize://{self.settings.account_id}/{report.index_name}"
+        )
 
     def wait_for_mutation(
         self,
