@@ -46,7 +46,7 @@ class Chunk:
     end: Position
     entries: list[Entry] = field(default_factory=list)
     body: bytearray = field(default_factory=bytearray)
-    superseded: int = 0
+    superseded: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     bytes_read: int = 0
 
@@ -78,21 +78,19 @@ class Chunker:
     def add(self, record: Record, item: Item) -> Chunk | None:
         """Take a record; returns the chunk before it when the record does not fit any more."""
         full = None
-        known = record.id in self._places
-        if (
-            len(self._places) + (not known) > self._max_vectors
-            or len(self._chunk.body) + len(record.line) > self._max_bytes
-        ):
+        if self._is_full(record):
             full = self._close()
-            known = False
         self._read(item)
-        if known:
-            self._chunk.superseded += 1
-            if self._keep == "first":
-                return full
-            self._dead.add(self._places[record.id])
+        entry = Entry(record.id, len(record.line), item.start)
+        known = self._places.get(record.id)
+        if known is not None and self._keep == "first":
+            self._chunk.superseded.append(entry)
+            return full
+        if known is not None:
+            self._chunk.superseded.append(self._chunk.entries[known])
+            self._dead.add(known)
         self._places[record.id] = len(self._chunk.entries)
-        self._chunk.entries.append(Entry(record.id, len(record.line), item.start))
+        self._chunk.entries.append(entry)
         self._chunk.body += record.line
         return full
 
@@ -113,6 +111,13 @@ class Chunker:
     def _read(self, item: Item) -> None:
         self._chunk.end = item.end
         self._chunk.bytes_read += item.end.offset - item.start.offset
+
+    def _is_full(self, record: Record) -> bool:
+        return (
+            len(self._places) + (record.id not in self._places) > self._max_vectors
+            or len(self._chunk.superseded) >= self._max_vectors
+            or len(self._chunk.body) + len(record.line) > self._max_bytes
+        )
 
     def _open(self, number: int, start: Position) -> None:
         self._chunk = Chunk(number, start, start)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_vectorize.client.types import Mutation
@@ -51,5 +51,18 @@ class Outcome:
     def of(cls, chunk: Chunk) -> Outcome:
         """Begin with what is known before sending."""
         return cls(
-            chunk.number, chunk.start, chunk.end, chunk.superseded, list(chunk.rejects), chunk.bytes_read
+            chunk.number, chunk.start, chunk.end, len(chunk.superseded), list(chunk.rejects), chunk.bytes_read
         )
+
+    def fail(self, chunk: Chunk, error: Exception, settled: Container[str] = ()) -> None:
+        """Note that the chunk was not delivered as a whole.
+
+        :param chunk: the chunk as it was before sending.
+        :param error: why.
+        :param settled: ids of its records that were accepted or refused.
+        """
+        lost = {entry.id for entry in chunk.entries if entry.id not in settled}
+        # A record that gave way to one of these is not settled either.
+        self.unsettled = [entry.start for entry in (*chunk.entries, *chunk.superseded) if entry.id in lost]
+        self.superseded = sum(entry.id not in lost for entry in chunk.superseded)
+        self.error = error

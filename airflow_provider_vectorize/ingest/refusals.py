@@ -65,12 +65,10 @@ class Delivery:
         """Deliver a chunk, and use up its body. What goes wrong is in the outcome, never raised."""
         outcome = Outcome.of(chunk)
         course = _Course(self, outcome)
-        entries = chunk.entries
         try:
-            course.deliver(_Piece(list(entries), chunk.body))
+            course.deliver(_Piece(list(chunk.entries), chunk.body))
         except Exception as error:  # noqa: BLE001  # raised again in the thread that reads the outcome
-            outcome.error = error
-            outcome.unsettled = [entry.start for entry in entries if entry.start not in course.settled]
+            outcome.fail(chunk, error, course.settled)
         return outcome
 
 
@@ -107,7 +105,7 @@ class _Course:
         self._delivery = delivery
         self._outcome = outcome
         self._requests = 0
-        self.settled: set[object] = set()
+        self.settled: set[str] = set()
 
     def deliver(self, piece: _Piece) -> None:
         if not piece.entries:
@@ -151,7 +149,7 @@ class _Course:
         self._outcome.bytes_sent += len(piece.body)
         last = piece.entries[-1]
         self._outcome.last_accepted = bytes(piece.body[-last.size :]), last.start
-        self.settled.update(entry.start for entry in piece.entries)
+        self.settled.update(entry.id for entry in piece.entries)
 
     def _reject(self, piece: _Piece, refusal: InvalidVectorError) -> None:
         options = self._delivery.options
@@ -166,7 +164,7 @@ class _Course:
         if options.rejects is not None:
             reject = reject.with_record(bytes(piece.body[:-1]))
         self._outcome.rejects.append(reject)
-        self.settled.add(entry.start)
+        self.settled.add(entry.id)
         rejected = self._delivery.count_rejects(1)
         if options.on_invalid == "fail":
             raise reject.error()

@@ -63,8 +63,7 @@ class Window:
         if self.closed:
             return
         lost = Outcome.of(chunk)
-        lost.error = IngestAbortedError("The load was told to stop, and gave this chunk up")
-        lost.unsettled = [entry.start for entry in chunk.entries]
+        lost.fail(chunk, IngestAbortedError("The load was told to stop, and gave this chunk up"))
         self._pending.append(_Sent(ids, lost))
         threading.Thread(
             target=self._run, args=(chunk,), name=f"vectorize-chunk-{chunk.number}", daemon=True

@@ -218,6 +218,17 @@ def test_records_without_an_answer_are_named_as_such(error):
     assert report.stopped_at == ("vectors", report.accepted + 10 + 1)
 
 
+def test_a_record_that_gave_way_to_one_without_an_answer_is_not_settled_either():
+    def before(body):
+        raise TransportError("gone")
+
+    items = [record(0), record(1), record(0, metadata={"again": True})]
+    with pytest.raises(TransportError) as caught:
+        ingest(FakeClient(before=before), "docs", items)
+    assert [tuple(span) for span in caught.value.report.unsettled] == [("vectors", 1, 3)]
+    assert (caught.value.report.accepted, caught.value.report.superseded) == (0, 0)
+
+
 def test_an_error_that_nobody_expects_is_raised_as_it_is():
     def before(body):
         raise ZeroDivisionError
