@@ -1,0 +1,137 @@
+"""One run of one contender, in a process of its own: ``contenders.py NAME FILE PORT``. Prints its figures as JSON.
+
+The clock starts when the imports are done: in a task they are, too.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+PATH = "/client/v4/accounts/0123456789abcdef0123456789abcdef/vectorize/v2/indexes/docs/upsert"
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def ours(compact: bool) -> Callable[[str, int], dict[str, Any]]:
+    import fsspec
+
+    from airflow_provider_vectorize.client import VectorizeClient
+    from airflow_provider_vectorize.ingest import IngestOptions, SourceFile, ingest
+
+    files, imported = fsspec.filesystem("file"), peak_mib()
+
+    def run(file: str, port: int) -> dict[str, Any]:
+        client = VectorizeClient("0" * 32, "t" * 40, base_url=f"http://127.0.0.1:{port}")
+        report = ingest(
+            client, "docs", [SourceFile(files, file, file)], options=IngestOptions(compact=compact)
+        )
+        return {
+            "bytes_ratio": report.bytes_sent / report.bytes_read,
+            "above_import_mib": peak_mib() - imported,
+            "accepted": report.accepted,
+            "report_bytes": len(json.dumps(report.to_dict())),
+        }
+
+    return run
+
+
+def bare_loop() -> Callable[[str, int], dict[str, Any]]:
+    import numpy as np
+    import orjson
+
+    def run(file: str, _port: int) -> dict[str, Any]:
+        with Path(file).open("rb", buffering=1 << 18) as stream:
+            for line in stream:
+                values = np.array(orjson.loads(line)["values"], dtype=np.float32)
+                orjson.dumps(values, option=orjson.OPT_SERIALIZE_NUMPY)
+        return {}
+
+    return run
+
+
+def requests_loop() -> Callable[[str, int], dict[str, Any]]:
+    import requests
+
+    def run(file: str, port: int) -> dict[str, Any]:
+        session = requests.Session()
+        with Path(file).open("rb") as stream:
+            while lines := stream.readlines(32 << 20):
+                headers = {"Content-Type": "application/x-ndjson"}
+                session.post(
+                    f"http://127.0.0.1:{port}{PATH}", data=b"".join(lines), headers=headers
+                ).raise_for_status()
+        return {}
+
+    return run
+
+
+def cloudflare_package() -> Callable[[str, int], dict[str, Any]]:
+    import cloudflare
+
+    def run(file: str, port: int) -> dict[str, Any]:
+        client = cloudflare.Cloudflare(api_token="t" * 40, base_url=f"http://127.0.0.1:{port}/client/v4")
+        with Path(file).open("rb") as stream:
+            while lines := stream.readlines(32 << 20):
+                client.vectorize.indexes.upsert(
+                    "docs",
+                    account_id="0" * 32,
+                    body=b"".join(lines),
+                    extra_headers={"Content-Type": "application/x-ndjson"},
+                )
+        return {}
+
+    return run
+
+
+def stages() -> Callable[[str, int], dict[str, Any]]:
+    """Each step of the way added to the one before, without sending and with it."""
+    import fsspec
+
+    from airflow_provider_vectorize.ingest.chunks import Chunker
+    from airflow_provider_vectorize.ingest.records import Checker
+    from airflow_provider_vectorize.ingest.sources import START, Files, SourceFile
+
+    files = fsspec.filesystem("file")
+
+    def run(file: str, _port: int) -> dict[str, Any]:
+        times = {}
+        for compact in (False, True):
+            for steps in ("read", "read, check", "read, check, chunk"):
+                begun = time.perf_counter()
+                checker = Checker(1536, namespace=None, compact=compact, max_bytes=32 << 20)
+                chunker = Chunker(max_vectors=5_000, max_bytes=32 << 20, keep="last")
+                for item in Files([SourceFile(files, file, file)]).read(START, lambda: None):
+                    if "check" in steps:
+                        record = checker.check(item.data)
+                        if "chunk" in steps:
+                            chunker.add(record, item)
+                times[f"{steps} ({'compact' if compact else 'lines as they are'})"] = (
+                    time.perf_counter() - begun
+                )
+        return times
+
+    return run
+
+
+CONTENDERS = {
+    "ours, lines": lambda: ours(compact=False),
+    "ours, compact": lambda: ours(compact=True),
+    "bare loop": bare_loop,
+    "requests": requests_loop,
+    "cloudflare": cloudflare_package,
+    "stages": stages,
+}
+
+if __name__ == "__main__":
+    prepared = CONTENDERS[sys.argv[1]]()
+    started = time.perf_counter()
+    figures = prepared(sys.argv[2], int(sys.argv[3]))
+    print(json.dumps({"seconds": time.perf_counter() - started, **figures}))
