@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test soak clients bench-emulator lint clean
+.PHONY: help demo test soak real clients bench bench-emulator lint clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -25,8 +25,14 @@ test: $(READY) ## run the tests
 soak: $(READY) ## run the long property and fault tests
 	@$(BIN)/python -m pytest -m soak --timeout 3600
 
+real: $(READY) ## prove in a real Airflow (scheduler, triggerer, API server) what dag.test() cannot
+	@$(BIN)/python -m pytest -m real tests/real
+
 clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
 	@$(BIN)/python tests/clients/run.py
+
+bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (20 minutes)
+	@$(BIN)/python benchmarks/ingest.py
 
 bench-emulator: $(READY) ## how fast the emulator starts, loads and answers
 	@$(BIN)/python benchmarks/emulator.py
