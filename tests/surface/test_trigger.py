@@ -1,0 +1,272 @@
+"""The trigger, and the poll that all waits on an index share."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+import time
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import MutationTimeoutError
+from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.triggers import poller
+from airflow_provider_vectorize.triggers.vectorize import (
+    VectorizeMutationTrigger,
+    raise_for_status,
+    waited_for,
+)
+from airflow_provider_vectorize.visibility import Probe, Target, digest
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+
+
+@pytest.fixture
+def client(emulator):
+    return VectorizeClient(ACCOUNT, TOKEN, base_url=emulator.url)
+
+
+def write(client, *ids):
+    """Write vectors, and give what to wait for."""
+    records = vectors(*ids)
+    mutation = client.upsert(INDEX, ndjson(records).encode())
+    probes = tuple(Probe(record["id"], digest(record["values"], None, None)) for record in records[:3])
+    return Target(mutation.id, probes=probes)
+
+
+def trigger(*targets, timeout=20.0, **kwargs):
+    settings = {"conn_id": "vectorize_default", "index_name": INDEX, "poll_interval": 0.1}
+    return VectorizeMutationTrigger(
+        targets=[target.to_dict() for target in targets],
+        deadline=time.time() + timeout,
+        **(settings | kwargs),
+    )
+
+
+async def first(trigger):
+    async for event in trigger.run():
+        return event.payload
+    raise AssertionError("no event")
+
+
+def run(*triggers):
+    async def all_of_them():
+        events = await asyncio.gather(*map(first, triggers))
+        assert not poller._polls, "a poll is left"
+        return events
+
+    return asyncio.run(all_of_them())
+
+
+class TestSerialization:
+    def test_it_survives_json(self):
+        path, kwargs = trigger(Target("m", ("l",), (Probe("a", "d"),), "s")).serialize()
+        copy = VectorizeMutationTrigger(**json.loads(json.dumps(kwargs)))
+        assert path == f"{type(copy).__module__}.{type(copy).__qualname__}"
+        assert copy.serialize() == (path, kwargs)
+
+    def test_arguments_of_another_version_are_accepted(self):
+        assert trigger(Target("m"), new_in_a_later_version=1).serialize()[1].keys() == {
+            "conn_id",
+            "index_name",
+            "targets",
+            "deadline",
+            "poll_interval",
+        }
+
+    def test_it_holds_neither_the_token_nor_values(self, emulator, client):
+        text = json.dumps(trigger(write(client, "a")).serialize())
+        assert TOKEN not in text
+        assert "values" not in text
+
+
+class TestEvent:
+    def test_visible_passes(self):
+        raise_for_status({"status": "visible"})
+
+    def test_timeout_is_the_error_of_a_wait(self):
+        with pytest.raises(MutationTimeoutError, match="too late"):
+            raise_for_status({"status": "timeout", "message": "too late"})
+
+    @pytest.mark.parametrize(("permanent", "kind"), [(True, AirflowFailException), (False, AirflowException)])
+    def test_failed_tells_whether_a_retry_can_help(self, permanent, kind):
+        with pytest.raises(AirflowException, match="gone") as caught:
+            raise_for_status({"status": "failed", "message": "gone", "permanent": permanent})
+        assert type(caught.value) is kind
+
+    def test_an_unknown_status_never_passes_for_success(self):
+        with pytest.raises(AirflowException, match="does not know: 'done'"):
+            raise_for_status({"status": "done"})
+
+    @pytest.mark.parametrize("event", [None, {}, "visible"])
+    def test_no_event_never_passes_for_success(self, event):
+        with pytest.raises(AirflowException, match="no event"):
+            waited_for(event)
+
+
+class TestRun:
+    def test_visible(self, emulator, client):
+        emulator.set_visibility("delay", 0.5)
+        target = write(client, "a")
+        [event] = run(trigger(target))
+        assert event["status"] == "visible"
+        assert waited_for(event).targets == (target,)
+
+    def test_the_deadline(self, emulator, client):
+        emulator.set_visibility("manual")
+        [event] = run(trigger(write(client, "a"), timeout=0.5))
+        assert event["status"] == "timeout"
+        assert "could not be seen within" in event["message"]
+
+    def test_a_deadline_that_has_passed_ends_at_once(self, emulator, client):
+        [event] = run(trigger(write(client, "a"), timeout=-5))
+        assert event["status"] == "timeout"
+
+    def test_a_missing_index_is_final(self, emulator):
+        [event] = run(trigger(Target("m"), index_name="nowhere"))
+        assert (event["status"], event["permanent"]) == ("failed", True)
+        assert "index 'nowhere'" in event["message"]
+
+    def test_a_connection_that_cannot_work_is_final(self, emulator, monkeypatch):
+        monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", f"vectorize://{ACCOUNT}:@")
+        [event] = run(trigger(Target("m")))
+        assert (event["status"], event["permanent"]) == ("failed", True)
+        assert "field password" in event["message"]
+
+    def test_errors_in_a_row_are_tolerated_up_to_the_deadline_which_names_the_last(self, emulator, client):
+        target = write(client, "a")
+        emulator.add_faults([{"operation": "index_info", "times": 10_000, "kind": "status", "status": 503}])
+        [event] = run(trigger(target, timeout=1.0))
+        assert event["status"] == "timeout"
+        assert "HTTP 503" in event["message"]
+
+    def test_an_error_that_is_no_answer_of_the_api_ends_the_wait(self, emulator, client, monkeypatch):
+        def broken(*args):
+            raise RuntimeError("a bug")
+
+        monkeypatch.setattr(poller, "look", broken)
+        with pytest.raises(RuntimeError, match="a bug"):
+            run(trigger(write(client, "a")))
+
+
+class TestToken:
+    """The connection is read once, and once more before a refusal is final."""
+
+    @pytest.fixture
+    def strict(self, monkeypatch):
+        with Emulator(token=TOKEN) as emulator:
+            emulator.create_index(INDEX, dimensions=32, metric="cosine")
+            emulator.set_visibility("manual")
+            yield emulator
+
+    def connect(self, monkeypatch, emulator, token):
+        uri = f"vectorize://{ACCOUNT}:{token}@127.0.0.1:{emulator.port}/http"
+        monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", uri)
+
+    def test_a_token_replaced_during_the_wait_goes_on(self, strict, monkeypatch):
+        target = write(VectorizeClient(ACCOUNT, TOKEN, base_url=strict.url), "a")
+        self.connect(monkeypatch, strict, "the-old-token-that-was-revoked-just-now")
+
+        def replace():
+            self.connect(monkeypatch, strict, TOKEN)
+            strict.apply()
+
+        async def replace_while_waiting():
+            waiting = asyncio.ensure_future(first(trigger(target, poll_interval=0.5)))
+            await asyncio.sleep(0.2)
+            await asyncio.to_thread(replace)
+            return await waiting
+
+        assert asyncio.run(replace_while_waiting())["status"] == "visible"
+
+    def test_a_revoked_one_fails_and_does_not_disturb_the_others(self, strict, monkeypatch):
+        target = write(VectorizeClient(ACCOUNT, TOKEN, base_url=strict.url), "a")
+        self.connect(monkeypatch, strict, TOKEN)
+        monkeypatch.setenv(
+            "AIRFLOW_CONN_REVOKED", f"vectorize://{ACCOUNT}:revoked@127.0.0.1:{strict.port}/http"
+        )
+        threading.Timer(1.0, strict.apply).start()
+        revoked, good = run(trigger(target, conn_id="revoked"), trigger(target))
+        assert (revoked["status"], revoked["permanent"]) == ("failed", True)
+        assert "Check the connection" in revoked["message"]
+        assert good["status"] == "visible"
+
+
+class TestSharedPoll:
+    def test_many_waits_cost_one_info_and_two_reads_an_interval(self, emulator, client):
+        emulator.set_visibility("manual")
+        targets = [write(client, f"v{n}") for n in range(60)]
+        client.upsert(INDEX, ndjson(vectors("foreign")).encode())  # its watermark proves nothing
+        emulator.clear_log()
+
+        def apply_all():
+            time.sleep(1.0)
+            emulator.set_visibility("immediate")
+
+        threading.Thread(target=apply_all).start()
+        started = time.monotonic()
+        events = run(*(trigger(target, poll_interval=0.2) for target in targets))
+        looks = (time.monotonic() - started) / 0.2 + 2
+        assert {event["status"] for event in events} == {"visible"}
+        operations = [row["operation"] for row in emulator.log()]
+        assert operations.count("index_info") <= looks
+        assert operations.count("get_by_ids") <= 2 * looks
+        assert operations.count("get_by_ids") >= 3, "60 waits cannot be read back in two requests"
+
+    def test_one_that_cannot_be_proved_does_not_hold_up_the_others(self, emulator, client):
+        emulator.set_visibility("manual")
+        stuck = [Target(f"m{n}", probes=(Probe(f"never{n}", "x"),)) for n in range(45)]
+        good = write(client, "a")
+        client.upsert(INDEX, ndjson(vectors("foreign")).encode())
+        emulator.set_visibility("immediate")
+        *lost, found = run(*(trigger(target, timeout=3.0) for target in stuck), trigger(good, timeout=3.0))
+        assert {event["status"] for event in lost} == {"timeout"}
+        assert found["status"] == "visible"
+
+    def test_the_shortest_interval_counts_from_when_it_joins(self, emulator, client):
+        emulator.set_visibility("manual")
+        slow, fast = write(client, "a"), write(client, "b")
+
+        async def join():
+            first_wait = asyncio.ensure_future(first(trigger(slow, poll_interval=30)))
+            await asyncio.sleep(0.3)
+            await asyncio.to_thread(emulator.set_visibility, "immediate")
+            second_wait = asyncio.ensure_future(first(trigger(fast, poll_interval=0.1)))
+            return await asyncio.wait_for(asyncio.gather(first_wait, second_wait), 10)
+
+        assert {event["status"] for event in asyncio.run(join())} == {"visible"}
+
+    def test_a_cancelled_wait_leaves_no_poll(self, emulator, client):
+        emulator.set_visibility("manual")
+        target = write(client, "a")
+
+        async def cancel():
+            waiting = asyncio.ensure_future(first(trigger(target, poll_interval=0.1)))
+            await asyncio.sleep(0.5)
+            assert len(poller._polls) == 1
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waiting
+            assert not poller._polls
+            await asyncio.to_thread(emulator.clear_log)
+            await asyncio.sleep(0.5)
+
+        asyncio.run(cancel())
+        assert emulator.log() == []
+
+    def test_another_index_has_another_poll(self, emulator, client):
+        emulator.set_visibility("manual")
+        emulator.create_index("other", dimensions=32, metric="cosine")
+
+        async def two():
+            waits = [
+                asyncio.ensure_future(first(trigger(Target("m"), timeout=0.6, index_name=name)))
+                for name in (INDEX, "other")
+            ]
+            await asyncio.sleep(0.2)
+            assert len(poller._polls) == 2
+            await asyncio.gather(*waits)
+
+        asyncio.run(two())
