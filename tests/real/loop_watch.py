@@ -1,0 +1,1 @@
+"""Airflow's local settings in the tests; nothing is watched yet."""
