@@ -35,7 +35,8 @@ class App:
         self._records = Records()
         self._faults = Faults()
         self._throttle = Throttle(settings.rate_limit)
-        self.control = Control(state, self._records, self._faults, self._throttle)
+        self._revoked: set[str] = set()
+        self.control = Control(state, self._records, self._faults, self._throttle, self._revoked)
 
     def serve(self, head: Head, read: ReadBody) -> Reply | Hangup:
         """Answer a request; whatever it is, with an envelope."""
@@ -81,7 +82,7 @@ class App:
                 return responses.ordered(fault)
             if fault.kind != "accept-then-reset":
                 return Hangup(fault.seconds if fault.kind == "hang" else 0)
-        authentication.check(head.headers, route.account, self._settings)
+        authentication.check(head.headers, route.account, self._settings, self._revoked)
         request = Request(
             operation=route.operation,
             account=route.account,

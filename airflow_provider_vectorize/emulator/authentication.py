@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from email.message import Message
 
 from airflow_provider_vectorize.emulator.errors import ApiError
@@ -19,15 +20,17 @@ def credential(headers: Message) -> str:
     return str(headers.get("X-Auth-Key", "")).strip() if headers.get("X-Auth-Email") else ""
 
 
-def check(headers: Message, account: str, settings: Settings) -> None:
+def check(headers: Message, account: str, settings: Settings, revoked: Container[str] = ()) -> None:
     """Let a request in.
+
+    :param revoked: tokens that are let in no more.
 
     :raises ApiError: 9106 without credentials, 10000 with wrong ones or for another account.
     """
     secret = credential(headers)
     if not secret:
         raise ApiError("no_credentials")
-    if settings.token not in (None, secret):
+    if settings.token not in (None, secret) or secret in revoked:
         raise ApiError("wrong_token")
     if settings.account not in (None, account):
         raise ApiError("wrong_account")

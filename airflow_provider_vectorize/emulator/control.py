@@ -26,13 +26,17 @@ class Control:
     :param records: the request log.
     :param faults: the faults on order.
     :param throttle: the rate limit.
+    :param revoked: the tokens that are let in no more.
     """
 
-    def __init__(self, state: State, records: Records, faults: Faults, throttle: Throttle) -> None:
+    def __init__(
+        self, state: State, records: Records, faults: Faults, throttle: Throttle, revoked: set[str]
+    ) -> None:
         self._state = state
         self._records = records
         self._faults = faults
         self._throttle = throttle
+        self._revoked = revoked
 
     def serve(self, method: str, path: str, body: bytes) -> Any:
         """Answer a control request.
@@ -110,6 +114,12 @@ class Control:
         """Choose the rate limit; None for none."""
         self._throttle.set(limit)
 
+    def revoke(self, token: str) -> None:
+        """Let a token in no more."""
+        if type(token) is not str or not token:
+            raise ValueError("token must be a string that is not empty")
+        self._revoked.add(token)
+
 
 def _visibility(control: Control, body: bytes) -> dict[str, Any]:
     order = validation.json_object(body)
@@ -130,6 +140,11 @@ def _rate_limit(control: Control, body: bytes) -> dict[str, Any]:
     order = validation.json_object(body or b"{}")
     control.set_rate_limit(RateLimit(**order) if order else None)
     return order
+
+
+def _revoke(control: Control, body: bytes) -> dict[str, Any]:
+    control.revoke(**validation.json_object(body))
+    return {}
 
 
 def _clear_log(control: Control, _body: bytes) -> list[Row]:
@@ -153,6 +168,7 @@ _HANDLERS: Final[Mapping[tuple[str, str], Callable[[Control, bytes], Any]]] = {
     ("POST", "faults"): _faults,
     ("DELETE", "faults"): _clear_faults,
     ("PUT", "rate_limit"): _rate_limit,
+    ("POST", "revoke"): _revoke,
 }
 
 

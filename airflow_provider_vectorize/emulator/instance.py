@@ -119,6 +119,10 @@ class Emulator:
         """Drop the faults that are left."""
         self._control.clear_faults()
 
+    def revoke(self, token: str) -> None:
+        """Let a token in no more."""
+        self._control.revoke(token)
+
     def log(self) -> list[dict[str, Any]]:
         """Give a row for each request to the API, oldest first."""
         return self._control.log()

@@ -269,3 +269,16 @@ def test_a_bad_rate_limit_is_refused(emulator: Emulator, order: str) -> None:
 def test_there_is_no_rate_limit_by_default(emulator: Emulator, docs: Api) -> None:
     for _ in range(1_201):
         assert docs.call("GET", "/docs").status_code == 200
+
+
+def test_a_revoked_token_is_let_in_no_more_and_others_are(emulator: Emulator, docs: Api) -> None:
+    control(emulator, "POST", "revoke", json={"token": "old"})
+    docs.session.headers["Authorization"] = "Bearer old"
+    assert docs.refused("GET", "/docs/info")[:2] == (401, 10000)
+    docs.session.headers["Authorization"] = "Bearer new"
+    docs.info("docs")
+
+
+@pytest.mark.parametrize("order", [{}, {"token": ""}, {"token": 5}])
+def test_a_revocation_names_a_token(emulator: Emulator, order: dict[str, Any]) -> None:
+    assert control(emulator, "POST", "revoke", json=order).status_code == 400
