@@ -21,7 +21,7 @@ from airflow_provider_vectorize.emulator.settings import (
 _NDJSON: Final = "application/x-ndjson"
 _MULTIPART: Final = "multipart/form-data"
 #: Form fields that may hold the file: wrangler's and the API reference's.
-_FIELDS: Final = ("vectors", "body")
+_FIELDS: Final = (b"vectors", b"body")
 
 Pack = Callable[..., bytes]
 
@@ -141,50 +141,29 @@ def _metadata(metadata: dict[str, Any], name: str) -> bytes:
 def _file_of(body: bytes, content_type: str, upload: Upload) -> bytes:
     try:
         from python_multipart.exceptions import FormParserError
-        from python_multipart.multipart import MultipartParser, parse_options_header
+        from python_multipart.multipart import File, FormParser, parse_options_header
     except ImportError:
         raise ApiError("no_multipart") from None
 
-    parts: dict[str, bytes] = {}
-    headers: dict[bytes, bytes] = {}
-    header = [b"", b""]
-    content: list[bytes] = []
+    parts: dict[bytes | None, bytes] = {}
 
-    def start() -> None:
-        headers.clear()
-        content.clear()
-
-    def add_field(data: bytes, start: int, end: int) -> None:
-        header[0] += data[start:end]
-
-    def add_value(data: bytes, start: int, end: int) -> None:
-        header[1] += data[start:end]
-
-    def end_header() -> None:
-        headers[header[0].lower()] = header[1]
-        header[:] = b"", b""
-
-    def end() -> None:
-        _, options = parse_options_header(headers.get(b"content-disposition", b""))
-        parts.setdefault(options.get(b"name", b"").decode(errors="replace"), b"".join(content))
+    def keep_file(file: File) -> None:
+        file.file_object.seek(0)
+        parts[file.field_name] = file.file_object.read()
 
     _, options = parse_options_header(content_type)
     try:
-        parser = MultipartParser(
-            options.get(b"boundary", b""),
-            {
-                "on_part_begin": start,
-                "on_header_field": add_field,
-                "on_header_value": add_value,
-                "on_header_end": end_header,
-                "on_part_data": lambda data, start, end: content.append(data[start:end]),
-                "on_part_end": end,
-            },
+        parser = FormParser(
+            _MULTIPART,
+            on_field=None,
+            on_file=keep_file,
+            boundary=options.get(b"boundary", b""),
+            config={"MAX_MEMORY_FILE_SIZE": len(body)},
         )
         parser.write(body)
         parser.finalize()
     except FormParserError:
-        raise ApiError("unparsable_line", operation=upload.operation, line=0) from None
+        parts.clear()
     for field in _FIELDS:
         if field in parts:
             return parts[field]
