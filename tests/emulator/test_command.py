@@ -110,16 +110,22 @@ def test_the_command_says_why_it_cannot_start(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.count("cannot start on port") == 3
 
 
-def test_it_starts_in_under_a_second() -> None:
+def start_up() -> float:
+    """Start the command; give the seconds until it answers."""
     began = time.monotonic()
     process = subprocess.Popen([*COMMAND, "--port", "0"], stdout=subprocess.PIPE, text=True)
     url = process.stdout.readline().split()[-1]
     requests.get(f"{url}/_emulator/health", timeout=10)
-    # Two seconds here, as other tests may take the machine; `make bench-emulator` measures it.
-    assert time.monotonic() - began < 2
+    seconds = time.monotonic() - began
     process.terminate()
     process.wait()
     process.stdout.close()
+    return seconds
+
+
+def test_it_starts_in_under_a_second() -> None:
+    # One of ten is enough here, as others may take the machine; `make bench-emulator` tells the median.
+    assert any(start_up() < 1 for _ in range(10))
 
 
 @pytest.mark.parametrize("module", ["airflow_provider_vectorize", "airflow_provider_vectorize.emulator"])

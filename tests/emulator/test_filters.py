@@ -85,6 +85,8 @@ def test_a_bad_filter_is_refused(films: Api, expression: Any) -> None:
 def test_a_filter_may_have_2047_bytes_and_a_key_512_characters(films: Api) -> None:
     longest = "x" * (2_047 - len('{"s":""}'))
     assert films.query("docs", vectorId="net", filter={"s": longest}) == []
+    too_long = {"vectorId": "net", "filter": {"s": longest + "x"}}
+    assert films.refused("POST", "/docs/query", json=too_long)[0] == 400
     assert films.query("docs", vectorId="net", filter={"k" * 512: 1}) == []
 
 
