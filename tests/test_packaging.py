@@ -47,6 +47,8 @@ def test_the_installed_wheel_imports_without_anything_else(wheel, tmp_path):
         str(tmp_path),
     ]
     subprocess.run([*install, str(wheel)], check=True, capture_output=True)
-    code = f"import sys; sys.path = [{str(tmp_path)!r}, *sys.path]; import airflow_provider_vectorize as it; print(it.__file__)"
-    run = subprocess.run([sys.executable, "-I", "-S", "-c", code], capture_output=True, text=True, check=True)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import airflow_provider_vectorize as it; print(it.__file__)"
+    run = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
     assert run.stdout.startswith(str(tmp_path))

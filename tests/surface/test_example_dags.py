@@ -11,13 +11,9 @@ from pathlib import Path
 
 import pytest
 
-try:
-    from airflow.dag_processing.dagbag import DagBag
-except ImportError:  # Airflow 2
-    from airflow.models.dagbag import DagBag
-
 from airflow_provider_vectorize.client import VectorizeClient
 from tests.surface.conftest import ACCOUNT, TOKEN, ndjson, vectors
+from tests.surface.versions import DagBag
 
 EXAMPLES = Path(__file__).parent.parent.parent / "example_dags"
 
@@ -81,3 +77,50 @@ def test_upsert_by_the_command_line(emulator, tmp_path):
         assert done.returncode == 0, done.stdout + done.stderr
     assert emulator.stats()["upsert"]["vectors"] == 300
     assert TOKEN not in done.stdout + done.stderr
+
+
+def test_deferrable(emulator, client, bag, run_dag):
+    emulator.set_visibility("delay", 1.0)
+    ended = run_dag(bag.dags["example_vectorize_deferrable"])
+    assert ended.state == "success"
+    assert client.index_info("mapped").vector_count == 300
+    assert "running trigger in line" in ended.log
+
+
+def test_nightly_twice(emulator, client, bag, run_dag, tmp_path, monkeypatch):
+    emulator.create_index("nightly", dimensions=32, metric="cosine")
+    export = tmp_path / "export.ndjson"
+    export.write_text(ndjson([*vectors("a", "b"), {"id": "bad"}]))
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_EXPORT", str(export))
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_REJECTS", str(tmp_path / "rejects"))
+    for day in (1, 2):
+        ended = run_dag(
+            bag.dags["example_vectorize_nightly"], logical_date=datetime(2026, 3, day, tzinfo=UTC)
+        )
+        assert ended.state == "success"
+        assert len(list((tmp_path / "rejects" / f"2026-03-0{day}").iterdir())) == 1
+    assert sorted(client.list_vectors("nightly")) == ["a", "b"]
+
+
+def test_the_dag_of_the_readme(emulator, client, run_dag, tmp_path):
+    readme = (EXAMPLES.parent / "README.md").read_text()
+    source = readme.split("```python\n")[1].split("```")[0]
+    (tmp_path / "first_vectors.py").write_text(
+        source.replace("from airflow.sdk", "from airflow.providers.common.compat.sdk")
+    )
+    bag = DagBag(str(tmp_path))
+    assert bag.import_errors == {}
+    ended = run_dag(bag.dags["first_vectors"])
+    assert ended.state == "success"
+    assert client.index_info("first").vector_count == 32
+
+
+@pytest.mark.parametrize("page", ["operators.md", "waiting.md"])
+def test_code_on_a_page_that_is_said_to_be_from_an_example_is(page):
+    text = (EXAMPLES.parent / "docs" / page).read_text()
+    examples = "".join(path.read_text() for path in EXAMPLES.glob("*.py"))
+    squeeze = lambda code: "".join(code.split()).replace(",)", ")")  # noqa: E731
+    block = text.split("```python\n")[1].split("```")[0]
+    for statement in block.strip().split("\n\n"):
+        code = statement.replace('"/data/passages.ndjson"', "str(DATA)").replace('"passages"', "INDEX")
+        assert squeeze(code) in squeeze(examples), statement
