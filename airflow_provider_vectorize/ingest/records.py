@@ -278,11 +278,16 @@ def _bad_number(values: Sequence[Any]) -> FlawError:
     for position, value in enumerate(values):
         if not _is_number(value):
             return FlawError("invalid_values", f"values[{position}] must be a number, got {_short(value)}")
-        try:
-            struct.pack("<f", value)
-        except (struct.error, OverflowError):
-            return FlawError("not_finite", f"values[{position}] is {_short(value)}, not a finite float32")
-    raise AssertionError("called for numbers that can be packed")
+    position = next(position for position, value in enumerate(values) if not _is_float32(value))
+    return FlawError("not_finite", f"values[{position}] is {_short(values[position])}, not a finite float32")
+
+
+def _is_float32(value: float) -> bool:
+    try:
+        struct.pack("<f", value)
+    except (struct.error, OverflowError):
+        return False
+    return True
 
 
 def _safe_text(floats: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any] | list[float]:

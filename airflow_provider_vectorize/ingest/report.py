@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
+from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, Reject
 from airflow_provider_vectorize.ingest.sources import START, Position
@@ -179,6 +180,42 @@ class Account:
         for message in messages:
             if message not in self.messages and len(self.messages) < MAX_MESSAGES:
                 self.messages.append(message)
+
+    def report(
+        self,
+        index_name: str,
+        options: IngestOptions,
+        names: Sequence[str],
+        *,
+        seconds: float,
+        resumed_from: tuple[str, int] | None,
+        failed: bool,
+    ) -> Report:
+        """Make the report of what is entered so far.
+
+        :param names: names of the sources.
+        :param failed: whether the load is over without having done all.
+        """
+        return Report(
+            index_name=index_name,
+            operation=options.operation,
+            mutation_id=self.mutation_ids[-1] if self.mutation_ids else None,
+            mutation_ids=tuple(self.mutation_ids),
+            batches=self.batches,
+            accepted=self.accepted if options.unparsable_behavior == "error" else None,
+            rejected=self.rejected,
+            superseded=self.superseded,
+            bytes_read=self.bytes_read,
+            bytes_sent=self.bytes_sent,
+            seconds=round(seconds, 3),
+            retries=self.retries,
+            resumed_from=resumed_from,
+            sources=tuple(names),
+            messages=tuple(self.messages),
+            probes=tuple(self.probes),
+            stopped_at=self.furthest.within(names) if failed and not self.complete else None,
+            unsettled=self.spans(names),
+        )
 
     def to_state(self) -> dict[str, Any]:
         """As JSON, for the checkpoint."""

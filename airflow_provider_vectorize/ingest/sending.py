@@ -44,16 +44,22 @@ class Window:
         self._pending: deque[_Sent] = deque()
         self._done: dict[int, Outcome] = {}
         self._failed = False
+        self._ended = False
         self._changed = threading.Condition()
 
     @property
+    def over(self) -> bool:
+        """Whether the load is over: it was told to stop, or has ended."""
+        return self._ended or self._stop.is_set()
+
+    @property
     def closed(self) -> bool:
-        """Whether nothing more is sent: a chunk has failed, or the load is over."""
-        return self._failed or self._stop.is_set()
+        """Whether no chunk is sent any more: one has failed, or the load is over."""
+        return self._failed or self.over
 
     def close(self) -> None:
-        """Send nothing more."""
-        self._failed = True
+        """End the load."""
+        self._ended = True
 
     def put(self, chunk: Chunk) -> Iterator[Outcome]:
         """Send a chunk as soon as it may go, unless the window is closed; give what was settled until then."""

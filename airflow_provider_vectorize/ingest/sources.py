@@ -47,6 +47,10 @@ class Position(NamedTuple):
     line: int = 0
     offset: int = 0
 
+    def within(self, names: Sequence[str]) -> tuple[str, int]:
+        """As a name and the line behind this place, counted from 1."""
+        return names[self.source], self.line + 1
+
 
 START = Position()
 

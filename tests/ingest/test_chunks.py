@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_vectorize.ingest.chunks import Chunker
@@ -102,6 +102,7 @@ steps = st.lists(
 )
 
 
+@settings(deadline=None)
 @given(steps, st.integers(1, 6), st.integers(40, 120), st.sampled_from(["first", "last"]))
 def test_chunks_hold_every_record_once_within_the_limits(given_steps, max_vectors, max_bytes, keep):
     chunks = run(given_steps, max_vectors=max_vectors, max_bytes=max_bytes, keep=keep)
@@ -132,6 +133,7 @@ def test_chunks_hold_every_record_once_within_the_limits(given_steps, max_vector
     assert settled == len(given_steps)
 
 
+@settings(deadline=None)
 @given(steps, st.integers(1, 6))
 def test_a_chunk_is_as_full_as_it_can_be(given_steps, max_vectors):
     only_records = [step for step in given_steps if step[0] is not None]

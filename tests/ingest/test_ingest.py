@@ -262,6 +262,20 @@ def test_a_stop_that_is_set_before_sends_nothing():
     assert client.requests == 0
 
 
+def test_a_stop_right_before_the_last_chunk_does_not_send_it():
+    stop = threading.Event()
+
+    class Late(FakeClient):
+        def get_by_ids(self, index_name, ids):
+            stop.set()
+            return []
+
+    client = Late()
+    with pytest.raises(IngestAbortedError):
+        ingest(client, "docs", records(15), options=IngestOptions(max_batch_vectors=10), stop=stop)
+    assert client.ids_by_request == [[f"id-{number}" for number in range(10)]]
+
+
 def test_progress_is_told_whenever_more_is_settled():
     seen = []
     ingest(

@@ -288,11 +288,13 @@ finite_float32 = st.one_of(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(finite_float32, min_size=1, max_size=64))
 def test_every_kind_of_float32_arrives_bit_by_bit(numbers):
     assert sent_as_float32(numbers) == struct.pack(f"<{len(numbers)}f", *numbers)
 
 
+@settings(deadline=None)
 @given(st.lists(st.floats(-3.4e38, 3.4e38), min_size=1, max_size=64))
 def test_every_double_arrives_as_its_float32_bit_by_bit(numbers):
     assert sent_as_float32(numbers) == struct.pack(f"<{len(numbers)}f", *numbers)
@@ -332,7 +334,7 @@ number_text = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(st.lists(number_text, min_size=1, max_size=4), st.integers(0, 1))
 def test_what_is_good_at_a_glance_is_good_at_a_full_check(numbers, fewer):
     dimensions = max(1, len(numbers) - fewer)

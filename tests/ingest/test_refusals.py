@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 
 import pytest
 
 from airflow_provider_vectorize.client.errors import (
     AuthenticationError,
+    IngestAbortedError,
     InvalidRecordError,
     RejectsError,
     TooManyRejectsError,
@@ -99,6 +102,31 @@ def test_any_other_error_of_the_api_is_no_refusal():
     assert client.requests == 1
 
 
+def test_a_chunk_that_is_being_taken_apart_is_finished_though_another_one_fails():
+    failed = threading.Event()
+
+    def before(body):
+        if b'"id-15"' in body:
+            failed.set()
+            raise AuthenticationError("no", status=403)
+        failed.wait(5)
+        time.sleep(0.02)
+
+    client = FakeClient({"id-3"}, MESSAGES["names nothing"], before)
+    with pytest.raises(AuthenticationError) as caught:
+        ingest(client, "docs", records(30), options=rejecting(max_batch_vectors=10, max_in_flight=2))
+    assert set(client.vectors) == {f"id-{number}" for number in range(10)} - {"id-3"}
+    assert [tuple(span) for span in caught.value.report.unsettled] == [("vectors", 11, 20)]
+
+
+def test_a_stop_amid_the_pieces_begins_no_further_request():
+    stop = threading.Event()
+    client = FakeClient({"id-3"}, MESSAGES["names nothing"], lambda body: stop.set())
+    with pytest.raises(IngestAbortedError, match="told to stop"):
+        ingest(client, "docs", records(16), options=rejecting(), stop=stop)
+    assert client.requests == 1
+
+
 def test_a_load_that_fails_amid_the_pieces_tells_what_is_in_and_what_is_not():
     client = FakeClient({"id-7"}, MESSAGES["names nothing"])
 
@@ -186,7 +214,7 @@ def test_a_rejects_folder_that_is_not_mended_is_refused_again_with_the_same_reco
     before = kept(tmp_path)
     files = expand(FS, f"{tmp_path}/rejects/*", "rejects")
     again = RejectsFolder(FS, f"{tmp_path}/again/rejects", "again")
-    with pytest.raises(TooManyRejectsError):
+    with pytest.raises(TooManyRejectsError, match=r"Refused records \(2, all of them in again\):"):
         ingest(FakeClient(), "docs", files, options=rejecting(0, rejects=again))
     assert [row["record"] for row in kept(tmp_path / "again")] == [row["record"] for row in before]
 
