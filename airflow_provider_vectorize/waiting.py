@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
+from typing import Any
 
 import orjson
 
@@ -112,10 +113,21 @@ class Wait:
         try:
             self.learn(look(client, self.index_name, self.pending))
         except VectorizeError as error:
-            self.fail(error)
+            log.warning("Could not look at index %r: %s", self.index_name, error)
             if not error.transient:
                 raise
+            self.fail(error)
+        if self.done:
+            self.log_evidence(log)
         return self.done
+
+    def log_evidence(self, to: Any) -> None:
+        """Name the proof for each mutation.
+
+        :param to: a logger.
+        """
+        for mutation_id, evidence in self.evidence.items():
+            to.info("Mutation %s can be seen: %s", mutation_id, evidence)
 
     def learn(self, seen: Look) -> None:
         """Take in what a look has shown."""
@@ -123,13 +135,11 @@ class Wait:
         for target in self.pending:
             if target in seen.visible:
                 self.evidence[target.mutation_id] = seen.visible[target]
-                log.info("Mutation %s can be seen: %s", target.mutation_id, seen.visible[target])
         self.pending = [target for target in self.pending if target not in seen.visible]
 
     def fail(self, error: Exception) -> None:
         """Take in that a look has failed."""
         self._failure = error
-        log.warning("Could not look at index %r: %s", self.index_name, error)
 
     def timed_out(self, seconds: float) -> MutationTimeoutError:
         """Make the error for the deadline.

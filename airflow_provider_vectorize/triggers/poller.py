@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import random
 import time
 from collections import Counter
@@ -17,6 +18,8 @@ from airflow_provider_vectorize.client.errors import VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Look, Wait, look, refuse_to_sleep
+
+log = logging.getLogger(__name__)
 
 #: An interval is lengthened by up to this part of it, so that polls of several indexes spread out.
 JITTER = 0.1
@@ -116,6 +119,9 @@ class SharedPoll:
                 self._thread, look, self._client, self._index_name, targets, self._turn
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
+            log.warning(
+                "Could not look at index %r for %d waits: %s", self._index_name, len(self._waits), error
+            )
             for wait in self._waits:
                 wait.fail(error)
             return

@@ -75,8 +75,11 @@ class VectorizeMutationTrigger(BaseTrigger):
         except TimeoutError:
             yield self._event("timeout", message=str(wait.timed_out(self.deadline - started)))
         except VectorizeError as error:
+            self.log.error("The wait has failed: %s", error)  # noqa: TRY400  # expected, and said in full
             yield self._event("failed", message=str(error), permanent=error.permanent)
         else:
+            # Here and not in the poll, which runs in the context of whoever started it.
+            wait.log_evidence(self.log)
             yield self._event("visible")
 
     def _event(self, status: str, **more: Any) -> TriggerEvent:
