@@ -1,4 +1,4 @@
-"""The threaded server, and the emulator as one object."""
+"""The threaded server: connections, and how each of them ends."""
 
 from __future__ import annotations
 
@@ -49,6 +49,7 @@ class _Handler(socketserver.BaseRequestHandler):
         self._wire.allow(seconds)
         if not self._reader.peek(1):
             return False
+        self._wire.allow(seconds)  # From the first byte on, however long the connection was idle.
         try:
             head = wire.read_head(self._reader)
         except ApiError as error:

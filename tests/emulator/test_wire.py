@@ -291,6 +291,14 @@ def test_a_sender_that_trickles_is_slow_too(raw: Raw) -> None:
     assert time.monotonic() - began < 3
 
 
+def test_the_time_for_a_request_starts_with_its_first_byte(raw: Raw) -> None:
+    time.sleep(0.7)
+    for part in (b"GET /_emulator/health HTTP/1.1\r\n", b"\r\n"):
+        raw.send(part)
+        time.sleep(0.4)
+    assert raw.answer()[0] == 200
+
+
 def test_an_idle_connection_is_closed_without_a_word(raw: Raw) -> None:
     assert raw.ended()
 
