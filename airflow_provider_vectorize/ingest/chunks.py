@@ -97,11 +97,11 @@ class Chunker:
     def reject(self, reject: Reject, item: Item) -> Chunk | None:
         """Take note of an invalid record; returns the chunk before it when the notes are full."""
         full = None
-        if self._rejected_bytes + len(reject.line) > self._max_bytes and self._chunk.rejects:
+        if self._rejected_bytes + len(reject.kept) > self._max_bytes and self._chunk.rejects:
             full = self._close()
         self._read(item)
         self._chunk.rejects.append(reject)
-        self._rejected_bytes += len(reject.line)
+        self._rejected_bytes += len(reject.kept)
         return full
 
     def flush(self) -> Chunk | None:

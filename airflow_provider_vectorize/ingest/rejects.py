@@ -22,28 +22,28 @@ class Reject(NamedTuple):
     """A refused record.
 
     :param source: name of its source.
-    :param place: its line there, or its position in an iterable, counted from 1.
+    :param line: its line there, or its position in an iterable, counted from 1.
     :param id: its id, as far as it is known.
     :param code: short name of the rule; for what the API refused, the API's code.
     :param reason: the rule and the value that breaks it.
-    :param line: all this with the record, for the rejects folder; empty when there is none.
+    :param kept: all this with the record, as a line of the rejects folder; empty when there is none.
     """
 
     source: str
-    place: int
+    line: int
     id: str | None
     code: str
     reason: str
-    line: bytes = b""
+    kept: bytes = b""
 
     def __str__(self) -> str:
         which = "" if self.id is None else f" (id {self.id!r})"
-        return f"{self.source}, line {self.place}{which}: {self.reason} [{self.code}]"
+        return f"{self.source}, line {self.line}{which}: {self.reason} [{self.code}]"
 
     def error(self) -> InvalidRecordError:
         """As an error, for a load that stops at it."""
         return InvalidRecordError(
-            self.reason, source=self.source, line=self.place, record_id=self.id, code=self.code
+            self.reason, source=self.source, line=self.line, record_id=self.id, code=self.code
         )
 
     def with_record(self, data: object) -> Reject:
@@ -53,16 +53,16 @@ class Reject(NamedTuple):
         """
         note = {
             "source": self.source,
-            "line": self.place,
+            "line": self.line,
             "id": self.id,
             "code": self.code,
             "reason": self.reason,
         }
         try:
-            line = orjson.dumps(note | {"record": _plain(data)}, option=_DUMP, default=repr)
+            kept = orjson.dumps(note | {"record": _plain(data)}, option=_DUMP, default=repr)
         except TypeError:
-            line = orjson.dumps(note | {"record": repr(data)}, option=_DUMP)
-        return self._replace(line=line)
+            kept = orjson.dumps(note | {"record": repr(data)}, option=_DUMP)
+        return self._replace(kept=kept)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class RejectsFolder:
         try:
             self.fs.makedirs(self.path, exist_ok=True)
             with self.fs.open(posixpath.join(self.path, file_name), "wb") as stream:
-                stream.write(b"".join(reject.line for reject in rejects))
+                stream.write(b"".join(reject.kept for reject in rejects))
         except Exception as error:
             raise RejectsError(
                 f"{len(rejects)} refused records cannot be written to {self.name}/{file_name}: {error}"

@@ -81,8 +81,8 @@ def test_an_id_may_come_again_in_the_next_chunk():
 
 def test_rejects_belong_to_the_chunk_in_which_they_are_met():
     first, second = run([("a", 20), (None, 5), ("b", 20), (None, 5)], max_vectors=1)
-    assert [each.place for each in first.rejects] == [2]
-    assert [each.place for each in second.rejects] == [4]
+    assert [each.line for each in first.rejects] == [2]
+    assert [each.line for each in second.rejects] == [4]
 
 
 def test_rejects_alone_close_a_chunk_on_bytes():

@@ -59,7 +59,7 @@ def test_what_the_api_refuses_is_found_by_its_own_messages_and_the_rest_is_accep
     delivery = Delivery(lambda body: client.upsert("docs", body), ["in"], options, halted=lambda: False)
     outcome = delivery.deliver(chunker.flush())
     assert outcome.error is None
-    assert [(reject.place, reject.code) for reject in outcome.rejects] == [(51, code)]
+    assert [(reject.line, reject.code) for reject in outcome.rejects] == [(51, code)]
     assert stored(emulator) == {item["id"] for item in items if item is not bad}
     assert len(emulator.log()) - 1 <= 1 + 2 * 7
 

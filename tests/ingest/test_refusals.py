@@ -236,10 +236,17 @@ def test_rejects_are_closed_before_the_checkpoint_passes_them(tmp_path):
 
 
 def test_mappings_that_json_cannot_hold_are_kept_as_well_as_it_can(tmp_path):
-    items = [record(0), record(1, metadata={"when": object()}), None, record(2, id=2**70), {1: {2}}]
+    items = [
+        record(0),
+        record(1, metadata={"when": object()}),
+        None,
+        record(2, id=2**70),
+        {1: {2}},
+        {"id": "\ud800"},
+    ]
     ingest(FakeClient(), "docs", items, options=rejecting(rejects=folder(tmp_path)))
     rows = kept(tmp_path)
-    assert [row["line"] for row in rows] == [2, 3, 4, 5]
+    assert [row["line"] for row in rows] == [2, 3, 4, 5, 6]
     assert "object object" in rows[0]["record"]["metadata"]["when"]
 
 
@@ -252,7 +259,7 @@ def test_a_folder_that_cannot_be_written_fails_the_load(tmp_path):
 
 
 def test_an_error_names_the_first_refused_records_and_counts_the_rest():
-    named = [Reject("s", place, None, "c", "r") for place in range(1, 21)]
+    named = [Reject("s", line, None, "c", "r") for line in range(1, 21)]
     text = listing(named, 25)
     assert text.splitlines()[0] == "s, line 1: r [c]"
     assert text.endswith("... and 5 more")
