@@ -30,6 +30,7 @@ real: $(READY) ## prove in a real Airflow (scheduler, triggerer, API server) wha
 
 clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
 	@$(BIN)/python tests/clients/run.py
+	@$(BIN)/python -m tests.clients.waits
 
 bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (20 minutes)
 	@$(BIN)/python benchmarks/ingest.py
