@@ -227,6 +227,7 @@ class VectorizeUpload(BaseOperator):
                 targets=[target.to_dict()],
                 deadline=time.time() + self.completion_timeout,
                 poll_interval=self.poll_interval,
+                timeout=self.completion_timeout,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.completion_timeout + BACKSTOP_SECONDS),

@@ -168,6 +168,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
                 targets=[target.to_dict() for target in wait.targets],
                 deadline=time.time() + self.timeout,
                 poll_interval=self.poke_interval,
+                timeout=self.timeout,
             ),
             method_name="execute_complete",
             timeout=timedelta(seconds=self.timeout + BACKSTOP_SECONDS),

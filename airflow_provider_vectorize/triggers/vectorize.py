@@ -19,6 +19,8 @@ from airflow_provider_vectorize.waiting import Wait
 
 #: Added to the timeout of a deferral: the trigger ends itself at its deadline, unless no triggerer runs.
 BACKSTOP_SECONDS = 60.0
+#: Intervals for a wait that finds its deadline passed when it begins: enough for one look.
+LATE_INTERVALS = 2
 
 
 class VectorizeMutationTrigger(BaseTrigger):
@@ -31,6 +33,7 @@ class VectorizeMutationTrigger(BaseTrigger):
     :param targets: what to wait for, as :meth:`Target.to_dict` writes it.
     :param deadline: when the wait ends, in seconds since the epoch.
     :param poll_interval: seconds between two looks; the shortest of those who wait on the index counts.
+    :param timeout: how many seconds the wait was given in all, for the message.
     :param unknown: arguments that another version has written; ignored.
     """
 
@@ -42,6 +45,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         targets: Sequence[Mapping[str, Any]],
         deadline: float,
         poll_interval: float = 10.0,
+        timeout: float | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
@@ -52,6 +56,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         self.targets = [Target.from_dict(target) for target in targets]
         self.deadline = deadline
         self.poll_interval = poll_interval
+        self.timeout = timeout
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Give what is stored."""
@@ -63,17 +68,21 @@ class VectorizeMutationTrigger(BaseTrigger):
                 "targets": [target.to_dict() for target in self.targets],
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
+                "timeout": self.timeout,
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: see :func:`waited_for` and :func:`raise_for_status`."""
-        started = time.time()
+        left = self.deadline - time.time()
+        if left <= 0:
+            # The deadline passed while no triggerer ran: what can be seen by now still counts.
+            left = LATE_INTERVALS * self.poll_interval
         wait = PolledWait(self.index_name, self.targets, self.poll_interval)
         try:
-            await asyncio.wait_for(self._wait(wait), max(self.deadline - started, 0))
+            await asyncio.wait_for(self._wait(wait), left)
         except TimeoutError:
-            yield self._event("timeout", message=str(wait.timed_out(self.deadline - started)))
+            yield self._event("timeout", message=str(wait.timed_out(self.timeout or left)))
         except VectorizeError as error:
             self.log.error("The wait has failed: %s", error)  # noqa: TRY400  # expected, and said in full
             yield self._event("failed", message=str(error), permanent=error.permanent)

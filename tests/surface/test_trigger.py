@@ -45,6 +45,12 @@ def trigger(*targets, timeout=20.0, **kwargs):
     )
 
 
+def late(target):
+    """What is stored of a wait whose deadline has passed meanwhile."""
+    _, stored = trigger(target).serialize()
+    return stored | {"deadline": time.time() - 5, "timeout": 600.0}
+
+
 async def first(trigger):
     async for event in trigger.run():
         return event.payload
@@ -74,6 +80,7 @@ class TestSerialization:
             "targets",
             "deadline",
             "poll_interval",
+            "timeout",
         }
 
     def test_it_holds_neither_the_token_nor_values(self, emulator, client):
@@ -120,9 +127,15 @@ class TestRun:
         assert event["status"] == "timeout"
         assert "could not be seen within" in event["message"]
 
-    def test_a_deadline_that_has_passed_ends_at_once(self, emulator, client):
-        [event] = run(trigger(write(client, "a"), timeout=-5))
+    def test_a_deadline_that_passed_while_no_triggerer_ran(self, emulator, client):
+        emulator.set_visibility("manual")
+        [event] = run(VectorizeMutationTrigger(**late(write(client, "a"))))
         assert event["status"] == "timeout"
+        assert "could not be seen within 600 s" in event["message"]
+
+    def test_what_became_visible_while_no_triggerer_ran_is_seen(self, emulator, client):
+        [event] = run(VectorizeMutationTrigger(**late(write(client, "a"))))
+        assert event["status"] == "visible"
 
     def test_a_missing_index_is_final(self, emulator):
         [event] = run(trigger(Target("m"), index_name="nowhere"))
