@@ -27,8 +27,6 @@ FAULTS: list[Mapping[str, Any]] = [
     {"kind": "status", "status": 429, "retry_after": 7},
     {"kind": "status", "status": 400, "code": 40041},
     {"kind": "status", "status": 429, "code": 40041},
-    {"kind": "status", "status": 200},
-    {"kind": "status", "status": 403, "code": 10000},
     {"kind": "reset"},
     {"kind": "hang", "seconds": 0.05},  # closed without an answer
     {"kind": "accept-then-reset"},
@@ -38,10 +36,14 @@ FAULTS: list[Mapping[str, Any]] = [
 TIMEOUT = 1.0
 TOO_SLOW: Mapping[str, Any] = {"kind": "hang", "seconds": 1.3}
 
-faults_with_times = st.one_of(
-    st.tuples(st.sampled_from(FAULTS), st.sampled_from([1, 1, 1, 2, 3, MAX_ATTEMPTS, 9])),
-    st.tuples(st.sampled_from([*FAULTS, TOO_SLOW]), st.just(1)),
-)
+FATAL: list[Mapping[str, Any]] = [
+    {"kind": "status", "status": 200},
+    {"kind": "status", "status": 403, "code": 10000},
+]
+
+transient = st.tuples(st.sampled_from(FAULTS), st.sampled_from([1, 1, 1, 2, 3]))
+stubborn = st.tuples(st.sampled_from(FAULTS), st.sampled_from([MAX_ATTEMPTS, 9]))
+fatal = st.tuples(st.sampled_from([*FATAL, TOO_SLOW, TOO_SLOW]), st.just(1))
 
 
 class Watched(VectorizeClient):
@@ -85,9 +87,9 @@ class Loads(RuleBasedStateMachine):
         return client
 
     @rule(
-        faults=st.lists(faults_with_times, max_size=6),
-        ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=40),
-        vectors=st.integers(1, 8),
+        faults=st.lists(st.one_of(transient, transient, transient, stubborn | fatal), max_size=4),
+        ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=60),
+        vectors=st.integers(1, 5),
         in_flight=st.integers(1, 4),
     )
     def load(
