@@ -221,7 +221,8 @@ def speed(lines: list[str]) -> None:
             print(f"{name} and {title}", flush=True)
             got = series(contender(name, big, port), other)
             lines.append(
-                f"| {name} | {got['ours']:.2f} ({got['process']:.2f}) | {title} | {got['other']:.2f} | {got['spread']:.0%} | "
+                f"| {name} | {got['ours']:.2f} ({got['process']:.2f}) | {title} | {got['other']:.2f} | "
+                f"{got['spread']:.0%} | "
                 f"**{got['ratio']:.2f}** ({got['process_ratio']:.2f}) |"
             )
             print(lines[-1], flush=True)

@@ -29,7 +29,7 @@ SEEK_BYTES = 16 * 1024 * 1024
 Interrupt = Callable[[], None]
 
 #: What filesystems call the mark that changes with the contents, the surest first.
-_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "mtime")
+_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
 
 _BOM = b"\xef\xbb\xbf"
 _WILDCARDS = frozenset("*?[")
