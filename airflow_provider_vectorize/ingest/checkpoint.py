@@ -61,7 +61,13 @@ class Journal:
 
     def open(self) -> tuple[Account, bool]:
         """Give the account to go on with, and whether an earlier try may have sent something."""
-        state = self._load()
+        if self._store is None:
+            return Account(), False
+        try:
+            state = self._store.load()
+        except Exception as error:  # noqa: BLE001  # stores are foreign code, and the load can do without
+            log.warning("The checkpoint could not be read, so the load starts at the beginning: %r", error)
+            return Account(), True
         if state is None:
             return Account(), False
         changed = self._changed(state)
@@ -76,17 +82,8 @@ class Journal:
             return
         try:
             self._store.save({"version": _VERSION, "fingerprint": self._mark, "account": account.to_state()})
-        except Exception as error:  # noqa: BLE001  # stores are foreign code, and the load can do without
-            log.warning("The checkpoint could not be stored, a retry may send more again: %r", error)
-
-    def _load(self) -> dict[str, Any] | None:
-        if self._store is None:
-            return None
-        try:
-            return self._store.load()
         except Exception as error:  # noqa: BLE001  # as above
-            log.warning("The checkpoint could not be read, so the load starts at the beginning: %r", error)
-            return None
+            log.warning("The checkpoint could not be stored, a retry may send more again: %r", error)
 
     def _changed(self, state: dict[str, Any]) -> str | None:
         if state.get("version") != _VERSION:

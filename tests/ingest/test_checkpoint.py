@@ -211,8 +211,11 @@ def test_a_store_that_fails_is_logged_and_the_load_goes_on(tmp_path, caplog, bro
 
     store = Store()
     setattr(store, broken, fail)
-    assert ingest(FakeClient(), "docs", [source_file(path)], options=OPTIONS, checkpoint=store).accepted == 25
+    report = ingest(FakeClient(), "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
+    assert report.accepted == 25
     assert "no store today" in caplog.text
+    # Whether an earlier try has sent something is unknown when nothing can be read.
+    assert bool(report.probes) == (broken == "save")
 
 
 def test_only_an_accepted_prefix_is_stored(tmp_path):
