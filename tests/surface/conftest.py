@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import re
 import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_vectorize.emulator import Emulator
+from tests.surface import versions
+from tests.surface.versions import xcom_value
 
-pytest_plugins = ["airflow_provider_vectorize.emulator.pytest_plugin"]
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"  # 40 characters: Airflow's masker skips short ones
@@ -58,48 +57,13 @@ class Run:
         return xcom_value(instance, key)
 
 
-def _register(dag: DAG) -> None:
-    # Airflow 3 runs what it knows from a bundle only; Airflow 2 runs any DAG.
-    try:
-        from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
-    except ImportError:
-        return
-    from airflow.dag_processing.bundles.manager import DagBundlesManager
-
-    DagBundlesManager().sync_bundles_to_db()
-    folder = os.environ["AIRFLOW_HOME"]
-    bag = BundleDagBag(dag_folder=os.devnull, bundle_path=Path(folder), bundle_name="dags-folder")
-    bag.bag_dag(dag)
-    sync_bag_to_db(bag, "dags-folder", None)
-
-
-def xcom_value(instance: Any, key: str) -> Any:
-    from airflow.models.xcom import XComModel
-    from airflow.utils.session import create_session
-
-    with create_session() as session:
-        row = (
-            session.query(XComModel)
-            .filter_by(
-                dag_id=instance.dag_id,
-                run_id=instance.run_id,
-                task_id=instance.task_id,
-                map_index=instance.map_index,
-                key=key,
-            )
-            .one_or_none()
-        )
-        return None if row is None else XComModel.deserialize_value(row)
-
-
 @pytest.fixture
 def run_dag(caplog, capfd) -> Callable[..., Run]:
     """Run a DAG to its end."""
 
     def execute(dag: DAG, **kwargs: Any) -> Run:
         caplog.set_level(logging.INFO)
-        _register(dag)
-        dag_run = dag.test(**kwargs)
+        dag_run = versions.run(dag, **kwargs)
         tasks: dict[str, list[Any]] = {}
         for instance in sorted(dag_run.get_task_instances(), key=lambda instance: instance.map_index):
             tasks.setdefault(instance.task_id, []).append(instance)
@@ -126,15 +90,6 @@ def vectors(*ids: str, dimensions: int = 32, **fields: Any) -> list[dict[str, An
         {"id": id_, "values": [float(len(id_) + n + place) for place in range(dimensions)], **fields}
         for n, id_ in enumerate(ids)
     ]
-
-
-def serialized(dag: DAG) -> str:
-    """The DAG as it is stored in the metadata database."""
-    try:
-        from airflow.serialization.serialized_objects import DagSerialization as Serialization
-    except ImportError:  # before Airflow 3.2
-        from airflow.serialization.serialized_objects import SerializedDAG as Serialization
-    return json.dumps(Serialization.to_dict(dag))
 
 
 def ndjson(records: list[dict[str, Any]]) -> str:

@@ -11,7 +11,8 @@ from airflow_provider_vectorize.hooks import vectorize as hook_module
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
-from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors, xcom_value
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.surface.versions import xcom_value
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from airflow.providers.common.compat.sdk import task
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
-from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, serialized, vectors
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.surface.versions import serialized
 
 
 @pytest.fixture
