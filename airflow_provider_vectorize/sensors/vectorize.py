@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from airflow.providers.common.compat.sdk import (
+    AirflowException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseOperator,
@@ -159,6 +160,15 @@ class VectorizeMutationSensor(BaseSensorOperator):
         except MutationTimeoutError as timeout:
             raise AirflowSensorTimeout(str(timeout)) from timeout
         return _ids(wait)
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """Go on after a deferral; Airflow 2 forgets ``never_fail`` there."""
+        try:
+            return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowException as error:
+            if self.never_fail:
+                raise AirflowSkipException(str(error)) from error
+            raise
 
     def _defer(self, wait: Wait) -> None:
         self.defer(
