@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test soak real clients bench bench-emulator lint clean
+.PHONY: help demo test soak real clients bench bench-emulator bench-xcom lint clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and o
 
 bench-emulator: $(READY) ## how fast the emulator starts, loads and answers
 	@$(BIN)/python benchmarks/emulator.py
+
+bench-xcom: $(READY) ## what handing vectors over by XCom costs
+	@$(BIN)/python benchmarks/dags/xcom.py 2>/dev/null | grep ratio
 
 lint: $(READY) ## ruff and mypy
 	@$(BIN)/ruff check .
