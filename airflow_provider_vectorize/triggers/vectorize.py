@@ -20,7 +20,7 @@ from airflow_provider_vectorize.waiting import Wait
 #: Added to the timeout of a deferral: the trigger ends itself at its deadline, unless no triggerer runs.
 BACKSTOP_SECONDS = 60.0
 #: Intervals for a wait that finds its deadline passed when it begins: enough for one look.
-LATE_INTERVALS = 2
+LATE_INTERVALS = 3
 
 
 class VectorizeMutationTrigger(BaseTrigger):
@@ -74,13 +74,16 @@ class VectorizeMutationTrigger(BaseTrigger):
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Yield one event: see :func:`waited_for` and :func:`raise_for_status`."""
-        left = self.deadline - time.time()
-        if left <= 0:
-            # The deadline passed while no triggerer ran: what can be seen by now still counts.
-            left = LATE_INTERVALS * self.poll_interval
         wait = PolledWait(self.index_name, self.targets, self.poll_interval)
+        left = 0.0
         try:
-            await asyncio.wait_for(self._wait(wait), left)
+            # A triggerer that has just started may take many seconds to give the connection.
+            settings = await self._settings()
+            left = self.deadline - time.time()
+            if left <= 0:
+                # The deadline passed while no triggerer ran: what can be seen by now still counts.
+                left = LATE_INTERVALS * self.poll_interval
+            await asyncio.wait_for(self._wait(wait, settings), left)
         except TimeoutError:
             yield self._event("timeout", message=str(wait.timed_out(self.timeout or left)))
         except VectorizeError as error:
@@ -96,8 +99,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         targets = [target.to_dict() for target in self.targets]
         return TriggerEvent({"status": status, "index_name": self.index_name, "targets": targets, **more})
 
-    async def _wait(self, wait: PolledWait) -> None:
-        settings = await self._settings()
+    async def _wait(self, wait: PolledWait, settings: ConnectionSettings) -> None:
         while True:
             poll = SharedPoll.join(settings, wait)
             try:

@@ -14,6 +14,7 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import MutationTimeoutError
 from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.triggers import poller
+from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.triggers.vectorize import (
     VectorizeMutationTrigger,
     raise_for_status,
@@ -135,6 +136,17 @@ class TestRun:
 
     def test_what_became_visible_while_no_triggerer_ran_is_seen(self, emulator, client):
         [event] = run(VectorizeMutationTrigger(**late(write(client, "a"))))
+        assert event["status"] == "visible"
+
+    def test_a_connection_that_is_given_late_costs_the_wait_nothing(self, emulator, client, monkeypatch):
+        given = triggers.get_async_connection
+
+        async def late(conn_id):
+            await asyncio.sleep(1.0)
+            return await given(conn_id)
+
+        monkeypatch.setattr(triggers, "get_async_connection", late)
+        [event] = run(trigger(write(client, "a"), timeout=0.5))
         assert event["status"] == "visible"
 
     def test_a_missing_index_is_final(self, emulator):
