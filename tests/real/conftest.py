@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import tempfile
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from airflow_provider_vectorize.emulator import Emulator
 from tests.real.live import Airflow
 
 INDEX = "docs"
+MEASURED = pytest.StashKey[list[str]]()
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -32,14 +34,32 @@ def pytest_runtest_makereport(item: pytest.Item):
     return report
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.stash[MEASURED] = []
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if measured := config.stash[MEASURED]:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(measured))
+
+
+@pytest.fixture
+def measured(request: pytest.FixtureRequest) -> Callable[[str], None]:
+    """Note a number for the end of the run."""
+    name = request.node.name
+    return lambda text: request.config.stash[MEASURED].append(f"{name}: {text}")
+
+
 @pytest.fixture(scope="session")
-def airflow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Airflow]:
-    airflow = Airflow(tmp_path_factory.mktemp("airflow"))
-    try:
-        airflow.start()
-        yield airflow
-    finally:
-        airflow.stop()
+def airflow() -> Iterator[Airflow]:
+    with tempfile.TemporaryDirectory(prefix="vectorize-real-") as home:
+        airflow = Airflow(Path(home))
+        try:
+            airflow.start()
+            yield airflow
+        finally:
+            airflow.stop()
 
 
 @dataclass(frozen=True)
@@ -49,6 +69,11 @@ class Api:
     emulator: Emulator
     client: VectorizeClient
     conn_id: str
+
+    def connect(self, airflow: Airflow, conn_id: str, token: str) -> str:
+        """Store a connection that leads here, or replace it; give its id."""
+        airflow.set_connection(conn_id, port=self.emulator.port, account=self.emulator.account, token=token)
+        return conn_id
 
     def count(self, *operations: str) -> int:
         """How many requests of these operations have arrived."""
@@ -60,5 +85,6 @@ def api(airflow: Airflow, request: pytest.FixtureRequest) -> Iterator[Api]:
     conn_id = re.sub(r"\W+", "_", request.node.name)
     with Emulator() as emulator:
         emulator.create_index(INDEX)
-        airflow.set_connection(conn_id, port=emulator.port, account=emulator.account, token=TOKEN)
-        yield Api(emulator, VectorizeClient(emulator.account, TOKEN, base_url=emulator.url), conn_id)
+        api = Api(emulator, VectorizeClient(emulator.account, TOKEN, base_url=emulator.url), conn_id)
+        api.connect(airflow, conn_id, TOKEN)
+        yield api

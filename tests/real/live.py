@@ -193,6 +193,13 @@ class Airflow:
         run = self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return Run(self, dag_id, run["dag_run_id"])
 
+    def set_slots(self, pool: str, slots: int) -> None:
+        """Make a pool of so many slots, or change it."""
+        fields = {"name": pool, "slots": slots, "include_deferred": False}
+        entity = {"action": "create", "action_on_existence": "overwrite", "entities": [fields]}
+        done = self.request("PATCH", "/pools", json={"actions": [entity]})
+        assert done["create"]["success"] == [pool], done
+
     def _answers(self) -> bool:
         for name, process in self._processes.items():
             assert process.poll() is None, f"{name} has ended"

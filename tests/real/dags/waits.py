@@ -1,6 +1,6 @@
 """Waits in the triggerer. The run's conf names the connection and the mutation."""
 
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.sdk import DAG
@@ -33,7 +33,7 @@ def sensor(task_id: str, mutation_id: Any, **kwargs: Any) -> VectorizeMutationSe
 
 
 def dag(dag_id: str) -> DAG:
-    return DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1), catchup=False)
+    return DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False)
 
 
 with dag("waits"):
@@ -50,7 +50,7 @@ with dag("waits"):
     )
 
 with dag("one_wait"):
-    sensor("sensor", "{{ dag_run.conf.mutation_id }}")
+    sensor("sensor", "{{ dag_run.conf.mutation_id }}", pool="one")
 
 with dag("deadlines"):
     first = upsert("upsert")
