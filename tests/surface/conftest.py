@@ -17,8 +17,7 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_vectorize.emulator import Emulator
 from tests.surface import versions
-from tests.surface.versions import xcom_value
-
+from tests.surface.versions import xcoms
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"  # 40 characters: Airflow's masker skips short ones
@@ -54,7 +53,7 @@ class Run:
 
     def xcom(self, task_id: str, key: str = "return_value") -> Any:
         [instance] = self.tasks[task_id]
-        return xcom_value(instance, key)
+        return xcoms(instance).get(key)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.surface.versions import xcom_value
+from tests.surface.versions import xcoms
 
 
 @pytest.fixture
@@ -74,12 +74,7 @@ class TestTheTokenIsNeverSeen:
                 monkeypatch.setattr(module.SecretsMasker, "filter", lambda self, record: True)
 
     def leaks(self, ended):
-        stored = [
-            xcom_value(instance, key)
-            for instances in ended.tasks.values()
-            for instance in instances
-            for key in ("return_value", "report")
-        ]
+        stored = [xcoms(instance) for instances in ended.tasks.values() for instance in instances]
         return [
             text for text in (ended.log, json.dumps(stored, default=str), repr(ended.tasks)) if TOKEN in text
         ]

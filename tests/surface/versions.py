@@ -21,7 +21,7 @@ else:
     from airflow.models.dagbag import DagBag
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
-__all__ = ["AIRFLOW", "DagBag", "run", "serialized", "xcom_value"]
+__all__ = ["AIRFLOW", "DagBag", "run", "serialized", "xcoms"]
 
 
 def run(dag: DAG, logical_date: datetime | None = None) -> Any:
@@ -54,8 +54,8 @@ def serialized(dag: DAG) -> str:
     return json.dumps(DagSerialization.to_dict(dag))
 
 
-def xcom_value(instance: Any, key: str) -> Any:
-    """Give an XCom of a task instance from the metadata database; None when there is none."""
+def xcoms(instance: Any) -> dict[str, Any]:
+    """Give the XComs of a task instance from the metadata database, by key."""
     if AIRFLOW >= (3,):
         from airflow.models.xcom import XComModel
     else:
@@ -63,8 +63,6 @@ def xcom_value(instance: Any, key: str) -> Any:
 
     names = ("dag_id", "run_id", "task_id", "map_index")
     with create_session() as session:
-        where = {name: getattr(instance, name) for name in names} | {"key": key}
-        row = session.query(XComModel).filter_by(**where).one_or_none()
-        if row is None:
-            return None
-        return XComModel.deserialize_value(row) if AIRFLOW >= (3,) else row.value
+        where = {name: getattr(instance, name) for name in names}
+        rows = session.query(XComModel).filter_by(**where).all()
+        return {row.key: XComModel.deserialize_value(row) if AIRFLOW >= (3,) else row.value for row in rows}
