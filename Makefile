@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test soak real clients bench bench-emulator bench-xcom lint clean
+.PHONY: help demo test matrix smoke soak real clients bench bench-emulator bench-xcom lint clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -21,6 +21,12 @@ demo: $(READY) ## run an example DAG end to end on the local emulator
 
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest --cov --cov-fail-under=95
+
+matrix: $(READY) ## run the tests on every Airflow and Python; ONLY=2.11-3.11 for one of them
+	@$(BIN)/python scripts/matrix.py $(if $(ONLY),--only $(ONLY))
+
+smoke: $(READY) ## run the shortest of them on the oldest Airflow
+	@$(BIN)/python scripts/matrix.py --only 2.11-3.11 --smoke
 
 soak: $(READY) ## run the long property and fault tests
 	@$(BIN)/python -m pytest -m soak --timeout 3600
