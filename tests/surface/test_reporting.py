@@ -12,7 +12,7 @@ from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.surface.versions import xcoms
+from tests.surface.versions import SecretsMasker, xcoms
 
 
 @pytest.fixture
@@ -68,10 +68,7 @@ class TestTheTokenIsNeverSeen:
 
     @pytest.fixture(autouse=True)
     def no_masking(self, monkeypatch):
-        for name in ("airflow.sdk._shared.secrets_masker", "airflow.utils.log.secrets_masker"):
-            module = pytest.importorskip(name) if name.startswith("airflow.sdk") else None
-            if module is not None:
-                monkeypatch.setattr(module.SecretsMasker, "filter", lambda self, record: True)
+        monkeypatch.setattr(SecretsMasker, "filter", lambda self, record: True)
 
     def leaks(self, ended):
         stored = [xcoms(instance) for instances in ended.tasks.values() for instance in instances]

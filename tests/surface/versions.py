@@ -21,7 +21,12 @@ else:
     from airflow.models.dagbag import DagBag
     from airflow.serialization.serialized_objects import SerializedDAG as DagSerialization
 
-__all__ = ["AIRFLOW", "DagBag", "run", "serialized", "xcoms"]
+if AIRFLOW >= (3,):
+    from airflow.sdk._shared.secrets_masker import SecretsMasker
+else:
+    from airflow.utils.log.secrets_masker import SecretsMasker
+
+__all__ = ["AIRFLOW", "DagBag", "SecretsMasker", "run", "serialized", "xcoms"]
 
 
 def run(dag: DAG, logical_date: datetime | None = None) -> Any:
