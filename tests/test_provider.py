@@ -15,8 +15,12 @@ from pathlib import Path
 import airflow
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_vectorize import __version__, get_provider_info
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from tests.versions import AIRFLOW
 
 ROOT = Path(__file__).parent.parent
 INFO = get_provider_info()
@@ -38,6 +42,9 @@ def test_the_info_is_valid():
     jsonschema.validate(INFO, schema("provider_info.schema.json"))
 
 
+@pytest.mark.skipif(
+    AIRFLOW < (3, 2), reason="before Airflow 3.2 this schema knew neither fields nor several tags"
+)
 def test_the_info_is_valid_under_the_stricter_schema_of_the_official_providers():
     jsonschema.validate(
         {**INFO, "state": "ready", "source-date-epoch": 1}, schema("provider.yaml.schema.json")
@@ -120,3 +127,51 @@ def test_airflow_knows_the_hook_and_the_form_without_a_warning(airflow_command):
         name for name in INFO["connection-types"][0]["conn-fields"] if f"extra__vectorize__{name}" in widgets
     }
     assert names == set(INFO["connection-types"][0]["conn-fields"])
+
+
+@pytest.mark.skipif(AIRFLOW < (3,), reason="Airflow 2 has the other form")
+def test_the_form_of_airflow_3_has_every_field_with_its_type():
+    from airflow.api_fastapi.core_api.services.ui.connections import HookMetaService
+
+    [form] = [hook for hook in HookMetaService.hook_meta_data() if hook.connection_type == "vectorize"]
+    assert form.standard_fields.password.title == "API token"
+    types = {name: field["schema"]["type"][0] for name, field in form.extra_fields.items()}
+    number = "number" if AIRFLOW >= (3, 2) else "string"  # the form of 3.1 knows whole numbers only
+    assert types == {
+        "index_name": "string",
+        "auth_email": "string",
+        "timeout": number,
+        "max_attempts": "integer",
+        "verify": "string",
+    }
+
+
+@pytest.mark.skipif(AIRFLOW >= (3,), reason="Airflow 3 has the other form")
+class TestTheFormOfAirflow2:
+    @pytest.fixture
+    def form(self):
+        from werkzeug.datastructures import MultiDict
+        from wtforms import Form
+
+        kind = type("ConnectionForm", (Form,), VectorizeHook.get_connection_form_widgets())
+        return lambda **fields: kind(MultiDict(fields))
+
+    @pytest.mark.parametrize(
+        "fields",
+        [
+            dict.fromkeys(INFO["connection-types"][0]["conn-fields"], ""),
+            {"index_name": "docs", "timeout": "7.5", "max_attempts": "3", "verify": "false"},
+        ],
+        ids=["left empty", "filled in"],
+    )
+    def test_what_is_filled_in_can_be_read(self, form, fields):
+        filled = form(**fields)
+        assert filled.validate()
+        settings = ConnectionSettings.from_connection(
+            Connection(conn_id="c", login="a" * 32, password="token", extra=json.dumps(filled.data))
+        )
+        expected = (7.5, 3, False) if fields["timeout"] else (60.0, 8, True)
+        assert (settings.timeout, settings.max_attempts, settings.verify) == expected
+
+    def test_a_number_of_attempts_must_be_one(self, form):
+        assert not form(max_attempts="three").validate()

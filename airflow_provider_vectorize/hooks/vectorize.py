@@ -56,10 +56,18 @@ class VectorizeHook(BaseHook):
     def get_connection_form_widgets(cls) -> dict[str, Any]:
         """Give the fields of the connection form, for Airflow before 3.2."""
         from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import StringField
+        from wtforms import IntegerField, StringField
+        from wtforms.validators import Optional
 
+        # Airflow 3.1 stands in for Flask's fields, and knows no others than these. What is text is read as a number
+        # later on.
         return {
-            name: StringField(field["label"], description=field["description"], widget=BS3TextFieldWidget())
+            name: (IntegerField if "integer" in field["schema"]["type"] else StringField)(
+                field["label"],
+                validators=[Optional()],
+                description=field["description"],
+                widget=BS3TextFieldWidget(),
+            )
             for name, field in _connection_type()["conn-fields"].items()
         }
 

@@ -16,8 +16,8 @@ import pytest
 from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_vectorize.emulator import Emulator
-from tests.surface import versions
-from tests.surface.versions import xcoms
+from tests import versions
+from tests.versions import xcoms
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"  # 40 characters: Airflow's masker skips short ones

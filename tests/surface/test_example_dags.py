@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
 from tests.surface.conftest import ACCOUNT, TOKEN, ndjson, vectors
-from tests.surface.versions import DagBag
+from tests.versions import DagBag
 
 EXAMPLES = Path(__file__).parent.parent.parent / "example_dags"
 
@@ -80,7 +80,7 @@ def test_upsert_by_the_command_line(emulator, tmp_path):
 
 
 def test_deferrable(emulator, client, bag, run_dag):
-    emulator.set_visibility("delay", 1.0)
+    emulator.set_visibility("polls", 1)  # in vain for the worker, not for the trigger
     ended = run_dag(bag.dags["example_vectorize_deferrable"])
     assert ended.state == "success"
     assert client.index_info("mapped").vector_count == 300

@@ -12,7 +12,7 @@ from airflow.providers.common.compat.sdk import task
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor, VectorizeUpsertSensor
 from tests.surface.conftest import INDEX, Run, ndjson, vectors
-from tests.surface.versions import xcoms
+from tests.versions import xcoms
 
 MODES = [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}]
 
@@ -81,10 +81,12 @@ def source(tmp_path):
 
 @pytest.mark.parametrize("mode", MODES, ids=str)
 def test_writes_that_become_visible(emulator, dag, run_dag, source, mode):
-    emulator.set_visibility("delay", 1.0)
+    emulator.set_visibility("polls", 2)
     build(dag, source, mode)
     both = ["mapped/0", "mapped/1"]
-    assert outcome(run_dag(dag)) == UPLOADS | {
+    ended = run_dag(dag)
+    assert ("running trigger in line" in ended.log) == ("deferrable" in mode)
+    assert outcome(ended) == UPLOADS | {
         "one": [["success", 1, {"return_value": "plain/0"}]],
         "both": [["success", 1, {"return_value": both}]],
         "after": [["success", 1, {"return_value": ["plain/0", both]}]],

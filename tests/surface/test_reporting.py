@@ -12,7 +12,7 @@ from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.surface.versions import SecretsMasker, xcoms
+from tests.versions import SecretsMasker, xcoms
 
 
 @pytest.fixture

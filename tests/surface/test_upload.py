@@ -12,7 +12,7 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.surface.versions import serialized
+from tests.versions import serialized
 
 
 @pytest.fixture
