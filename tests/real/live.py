@@ -266,7 +266,8 @@ class Run:
 
     def stored_state(self, task_id: str) -> dict[str, Any]:
         """Give what the task keeps from one try to the next."""
-        return dict(self.airflow.request("GET", f"{self.path}/taskInstances/{task_id}/state-store"))
+        found = self.airflow.request("GET", f"{self.path}/taskInstances/{task_id}/state-store")
+        return {row["key"]: row["value"] for row in found["task_state_store"]}
 
     def log(self, task_id: str) -> str:
         """Give what all tries of a task have logged, in the worker and in the triggerer."""
