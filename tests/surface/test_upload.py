@@ -266,10 +266,11 @@ def test_an_option_that_cannot_work_is_named_at_parse_time(dag, option):
 
 
 def test_vectors_are_neither_rendered_nor_serialized(emulator, dag, upsert):
-    ended = upsert(vectors=vectors("needle-in-the-haystack"))
+    needle = "needle-in-the-haystack"
+    ended = upsert(vectors=vectors(needle))
     assert ended.state == "success"
-    assert "needle-in-the-haystack" not in ended.log
-    assert "needle-in-the-haystack" not in serialized(dag)
+    assert needle not in ended.log
+    assert needle not in serialized(dag)
 
 
 @pytest.mark.parametrize(
