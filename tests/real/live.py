@@ -193,9 +193,9 @@ class Airflow:
         run = self.request("POST", f"/dags/{dag_id}/dagRuns", json=body)
         return Run(self, dag_id, run["dag_run_id"])
 
-    def set_slots(self, pool: str, slots: int) -> None:
+    def set_slots(self, pool: str, slots: int, *, include_deferred: bool = False) -> None:
         """Make a pool of so many slots, or change it."""
-        fields = {"name": pool, "slots": slots, "include_deferred": False}
+        fields = {"name": pool, "slots": slots, "include_deferred": include_deferred}
         entity = {"action": "create", "action_on_existence": "overwrite", "entities": [fields]}
         done = self.request("PATCH", "/pools", json={"actions": [entity]})
         assert done["create"]["success"] == [pool], done
@@ -271,9 +271,12 @@ class Run:
 
     def log(self, task_id: str) -> str:
         """Give what all tries of a task have logged, in the worker and in the triggerer."""
+        return "".join(path.read_text(errors="replace") for path in self.log_files(task_id))
+
+    def log_files(self, task_id: str) -> list[Path]:
+        """Give the log files of a task, of the mapped ones too; a triggerer writes one of its own for each."""
         folder = self.airflow.home / "logs" / f"dag_id={self.dag_id}" / f"run_id={self.run_id}"
-        files = sorted((folder / f"task_id={task_id}").glob("*"))
-        return "".join(path.read_text(errors="replace") for path in files)
+        return sorted((folder / f"task_id={task_id}").rglob("*.log"))
 
     def logged(self, task_id: str) -> list[dict[str, Any]]:
         """Give the same line by line."""
