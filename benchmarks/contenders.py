@@ -35,6 +35,7 @@ def ours(compact: bool) -> Callable[[str, int], dict[str, Any]]:
         )
         return {
             "bytes_ratio": report.bytes_sent / report.bytes_read,
+            "peak_mib": peak_mib(),
             "above_import_mib": peak_mib() - imported,
             "accepted": report.accepted,
             "report_bytes": len(json.dumps(report.to_dict())),
