@@ -210,8 +210,8 @@ def speed(lines: list[str]) -> None:
             "## Speed, into a sink that swallows everything",
             "",
             (
-                f"{file.stat().st_size / 1e6:.0f} MB of 1,536-d. Seconds of the load, imports done; in brackets the whole "
-                "process. The others check nothing."
+                f"{file.stat().st_size / 1e6:.0f} MB of 1,536-d. Seconds of the load, imports done; in brackets "
+                "the whole process. The others check nothing."
             ),
             "",
             "| ours | s | other | s | its spread | ours / other |",
