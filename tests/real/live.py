@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -108,7 +109,7 @@ class Airflow:
     def stop(self) -> None:
         """End everything that was started."""
         for name in list(self._processes):
-            self.kill_component(name, signal.SIGTERM)
+            self.kill_component(name)
 
     def start_component(self, name: str) -> None:
         """Start a component, in a session of its own."""
@@ -123,20 +124,17 @@ class Airflow:
                 start_new_session=True,
             )
 
-    def kill_component(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """End a component with all its processes, and wait until they are gone."""
+    def kill_component(self, name: str) -> None:
+        """Kill a component with all its processes, and wait until they are gone."""
         process = self._processes.pop(name)
-        members = [process.pid, *(child.pid for child in self.children(process))]
-        try:
-            os.killpg(process.pid, number)
-            process.wait(15)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            pass
-        for pid in members:
-            if not gone(pid):
-                os.kill(pid, signal.SIGKILL)
+        below = self.children(process)  # tasks may have a session of their own
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait(15)
-        wait_until(lambda: all(map(gone, members)), f"{name} has ended", 15)
+        for child in below:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
+        wait_until(lambda: all(gone(child.pid) for child in below), f"{name} has ended", 15)
 
     def children(self, process: subprocess.Popen[bytes]) -> list[psutil.Process]:
         """Give the processes below one."""

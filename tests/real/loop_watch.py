@@ -1,11 +1,13 @@
 """Airflow's local settings in the tests: watch the loop of the triggerer.
 
 Airflow imports this in every process when it starts. In a triggerer it measures the CPU time of each callback of a
-loop, by what the callback belongs to, and notes every call that would block on a socket in the loop's thread. Once a
-second it writes what it has seen to ``loop-<process id>.json`` in Airflow's home.
+loop, by what the callback belongs to, and notes every call that would block on a socket in the loop's thread. The
+garbage collector is measured by itself: it goes over all that the process holds, in whatever callback happens to be
+the one that sets it off. Once a second it writes what it has seen to ``loop-<process id>.json`` in Airflow's home.
 """
 
 import asyncio
+import gc
 import json
 import os
 import socket
@@ -19,6 +21,9 @@ from typing import Any
 #: Of what -> number of callbacks, their CPU seconds, those of the longest.
 callbacks: dict[str, list[float]] = {}
 blocking: list[str] = []
+#: CPU seconds of each run of the garbage collector in a callback, and when the present one has begun.
+collections: list[float] = []
+collecting: list[float] = []
 #: The process whose report is written; a fork has to begin its own.
 writer: list[int] = []
 
@@ -40,7 +45,9 @@ def report() -> None:
     while True:
         time.sleep(1)
         part = path.with_suffix(".part")
-        part.write_text(json.dumps({"callbacks": callbacks, "blocking": blocking}))
+        part.write_text(
+            json.dumps({"callbacks": callbacks, "blocking": blocking, "collections": collections})
+        )
         part.replace(path)
 
 
@@ -53,15 +60,28 @@ def watch_callbacks() -> None:
             callbacks.clear()
             threading.Thread(target=report, daemon=True).start()
         name = owner(self)
+        collected = len(collections)
         started = time.thread_time()
         try:
             run(self)
         finally:
-            took = time.thread_time() - started
+            took = time.thread_time() - started - sum(collections[collected:])
             number, total, longest = callbacks.get(name, (0, 0.0, 0.0))
             callbacks[name] = [number + 1, total + took, max(longest, took)]
 
     asyncio.Handle._run = measured  # type: ignore[method-assign]
+
+
+def watch_collector() -> None:
+    def note(phase: str, _info: dict[str, int]) -> None:
+        if asyncio._get_running_loop() is None:
+            return
+        if phase == "start":
+            collecting[:] = [time.thread_time()]
+        elif collecting:
+            collections.append(time.thread_time() - collecting.pop())
+
+    gc.callbacks.append(note)
 
 
 def watch_sockets() -> None:
@@ -82,4 +102,5 @@ def watch_sockets() -> None:
 
 if "triggerer" in sys.argv:
     watch_callbacks()
+    watch_collector()
     watch_sockets()

@@ -8,6 +8,7 @@ the metadata database (``defer_rows.py``). The triggerer cannot tell them apart.
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -64,7 +65,13 @@ def is_ours(name: str) -> bool:
 
 
 @pytest.fixture
-def run(airflow: Airflow, api: Api, tmp_path: Path) -> Iterator[Run]:
+def idle(airflow: Airflow) -> int:
+    """The resident bytes of the triggerer before there are any waits."""
+    return airflow.memory("triggerer")
+
+
+@pytest.fixture
+def run(airflow: Airflow, api: Api, tmp_path: Path, idle: int) -> Iterator[Run]:
     airflow.set_slots("many", REAL_TASKS, include_deferred=True)
     targets = [target(number) for number in range(WAITS)]
     ids = [one["mutation_id"] for one in targets]
@@ -97,17 +104,19 @@ def run(airflow: Airflow, api: Api, tmp_path: Path) -> Iterator[Run]:
         airflow.request("PATCH", run.path, json={"state": "failed"})
 
 
-def test_they_cost_what_one_costs(airflow: Airflow, api: Api, run: Run, measured: Callable[[str], None]):
+def test_they_cost_what_one_costs(
+    airflow: Airflow, api: Api, idle: int, run: Run, measured: Callable[[str], None]
+):
     api.emulator.foreign(INDEX, writes=10_000, every=0.5)
     wait_until(lambda: started_triggers(run) == WAITS, "the triggerer runs all", 120)
-    before = airflow.memory("triggerer")
     started = time.time()
     wait_until(lambda: time.time() > started + SECONDS, "the time is over", SECONDS + 10)
 
     asked = [row["operation"] for row in api.emulator.log() if started < row["time"] <= started + SECONDS]
     polls = asked.count("index_info") + asked.count("get_by_ids")
     measured(f"{WAITS} waits asked {polls} times in {SECONDS} s, at most {MOST_REQUESTS:.0f} are allowed")
-    measured(f"resident memory of the triggerer's processes: {before / 2**20:.0f} MiB")
+    memory = airflow.memory("triggerer")
+    measured(f"resident memory of the triggerer: {memory >> 20} MiB, {idle >> 20} MiB before")
     assert count(run, "deferred") == WAITS
     assert 0 < polls <= MOST_REQUESTS
 
@@ -119,6 +128,8 @@ def test_they_cost_what_one_costs(airflow: Airflow, api: Api, run: Run, measured
     [report] = reports(airflow)
     for name, (number, total, longest) in sorted(report["callbacks"].items(), key=lambda item: -item[1][2]):
         measured(f"{longest * 1e3:6.1f} ms at most, {total:6.2f} s in {number:6.0f} callbacks: {name}")
+    collections = report["collections"]
+    measured(f"{max(collections) * 1e3:6.1f} ms at most in {len(collections)} runs of the garbage collector")
     longest = {
         name: longest
         for name, (_, _, longest) in report["callbacks"].items()
@@ -126,3 +137,38 @@ def test_they_cost_what_one_costs(airflow: Airflow, api: Api, run: Run, measured
     }
     assert max(longest.values()) <= MOST_CPU_SECONDS, longest
     assert report["blocking"] == []
+
+
+CAUGHT = """
+import asyncio, json, socket, sys, time
+sys.argv = ["airflow", "triggerer"]
+from tests.real import loop_watch
+
+async def airflow_provider_vectorize():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        client.send(b"x")
+    end = time.thread_time() + 0.1
+    while time.thread_time() < end:
+        pass
+
+async def main():
+    await asyncio.create_task(airflow_provider_vectorize())
+
+asyncio.run(main())
+print(json.dumps([loop_watch.callbacks, loop_watch.blocking]))
+"""
+
+
+def test_the_watch_sees_what_blocks_the_loop(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", CAUGHT],
+        env=os.environ | {"AIRFLOW_HOME": str(tmp_path), "PYTHONPATH": str(live.HERE.parents[1])},
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=60,
+    )
+    callbacks, blocking = json.loads(done.stdout)
+    assert max(longest for name, (_, _, longest) in callbacks.items() if is_ours(name)) >= 0.1
+    assert [call for call in blocking if "create_connection" in call]
+    assert [call for call in blocking if "client.send" in call]
