@@ -170,5 +170,4 @@ def test_the_watch_sees_what_blocks_the_loop(tmp_path: Path):
     )
     callbacks, blocking = json.loads(done.stdout)
     assert max(longest for name, (_, _, longest) in callbacks.items() if is_ours(name)) >= 0.1
-    assert [call for call in blocking if "create_connection" in call]
-    assert [call for call in blocking if "client.send" in call]
+    assert len(blocking) == 2, "connect and send"
