@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,12 @@ if AIRFLOW >= (3,):
     from airflow.sdk._shared.secrets_masker import SecretsMasker
 else:
     from airflow.utils.log.secrets_masker import SecretsMasker
+
+if (3,) <= AIRFLOW < (3, 3):
+    # `dag.test()` makes an API server for each task, in two seconds; from 3.3 on it keeps the first, as here.
+    from airflow.sdk.execution_time import supervisor
+
+    supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
 __all__ = ["AIRFLOW", "DagBag", "SecretsMasker", "run", "serialized", "xcoms"]
 
