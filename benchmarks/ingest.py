@@ -259,8 +259,8 @@ def memory(lines: list[str]) -> None:
         "## Memory",
         "",
         (
-            "Peak resident size above the bare import, MiB, at default options; through the proxy, slower than ours, so "
-            "that the window is full as it is with the real service."
+            "Peak resident size above the bare import, MiB, at default options; through the proxy, so slow that the "
+            "window is full."
         ),
         "",
         "| source | compact | 400 MB | 4 GB | ratio of the whole peaks | report, bytes |",
