@@ -9,7 +9,8 @@ no others:
    had arrived** (``Target.later``): writes are applied in the order in which they were logged.
 2. A **probe** reads back as it was sent: a record of that write which was known to differ before it.
 
-What cannot be told apart: another write, not yet visible, of the very same vector.
+What cannot be told apart: another write, not yet visible, of the very same vector. And one thing is taken for
+granted: a read may lag behind what was applied, but shows nothing older than an earlier read of the same id did.
 
 :func:`decide` has no clock and does no I/O. The loops around it (poke, trigger,
 ``hook.wait_for_mutation``) do.

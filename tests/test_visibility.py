@@ -1,7 +1,7 @@
 """The proofs of visibility: each one by itself, and all of them against a model of the service.
 
 The model coalesces at random, has foreign writers, logs requests that are in flight together in any order, loses
-polls, and reads back behind what it has applied. Strategies that other clients use are kept here as deliberately wrong
+polls, and reads back behind what it has applied (any number of batches, but never behind an earlier read). Strategies that other clients use are kept here as deliberately wrong
 ones: the same test must catch them, or it would prove nothing.
 
 Named and excluded, since nobody can tell it apart: a foreign write, not yet visible, of the very same vector (or a
@@ -125,7 +125,8 @@ class Service:
 
     chance: random.Random
     vectors: dict[str, str] = field(default_factory=dict)
-    before: dict[str, str] = field(default_factory=dict)  # what a read-back that lags shows
+    versions: list[dict[str, str]] = field(default_factory=list)  # the vectors after each batch
+    read_version: int = 0  # reads lag, but never go back behind an earlier one
     log: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     applied: int = 0
     watermark: str | None = None
@@ -136,7 +137,6 @@ class Service:
     def apply(self) -> None:
         if self.applied == len(self.log):
             return
-        self.before = dict(self.vectors)
         size = self.chance.randint(1, len(self.log) - self.applied)
         for mutation, operation, records in self.log[self.applied : self.applied + size]:
             for id_, value in records.items():
@@ -146,10 +146,12 @@ class Service:
                     self.vectors[id_] = value
             self.watermark = mutation
         self.applied += size
+        self.versions.append(dict(self.vectors))
 
     def read(self, ids: Any) -> dict[str, str | None]:
-        vectors = self.before if self.chance.random() < 0.3 else self.vectors
-        return {id_: vectors.get(id_) for id_ in ids}
+        if self.chance.random() < 0.7:
+            self.read_version = self.chance.randint(self.read_version, len(self.versions) - 1)
+        return {id_: self.versions[self.read_version].get(id_) for id_ in ids}
 
     def is_applied(self, mutation: str) -> bool:
         return mutation in [entry[0] for entry in self.log[: self.applied]]
@@ -180,7 +182,7 @@ def simulate(chance: random.Random) -> History:
         if chance.random() < 0.6:
             # A reload of unchanged vectors finds what it writes.
             service.vectors[id_] = chance.choice([f"own-{id_}", f"old-{id_}"])
-    service.before = dict(service.vectors)
+    service.versions.append(dict(service.vectors))
 
     def foreign() -> None:
         id_ = chance.choice([*ids, "theirs"])
