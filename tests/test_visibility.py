@@ -1,8 +1,9 @@
 """The proofs of visibility: each one by itself, and all of them against a model of the service.
 
 The model coalesces at random, has foreign writers, logs requests that are in flight together in any order, loses
-polls, and reads back behind what it has applied (any number of batches, but never behind an earlier read). Strategies that other clients use are kept here as deliberately wrong
-ones: the same test must catch them, or it would prove nothing.
+polls, and reads back behind what it has applied (any number of batches, but never behind an earlier read).
+Strategies that other clients use are kept here as deliberately wrong ones: the same test must catch them, or it would
+prove nothing.
 
 Named and excluded, since nobody can tell it apart: a foreign write, not yet visible, of the very same vector (or a
 foreign delete of an id that we delete).
