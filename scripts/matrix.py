@@ -26,7 +26,12 @@ README = ROOT / "README.md"
 #: What knows nothing of Airflow is run once for each Python; on 3.11 `make test` does that.
 WITHOUT_AIRFLOW = ["tests/emulator", "tests/contract"]
 #: Short, and through all that differs by version: the form, the context, XComs, deferral, object storage.
-SMOKE = ["tests/test_provider.py", "tests/test_connection.py", "tests/surface/test_modes.py"]
+SMOKE = [
+    "tests/test_provider.py",
+    "tests/test_connection.py",
+    "tests/surface/test_modes.py",
+    "tests/surface/test_upload.py",
+]
 
 
 @dataclass(frozen=True)

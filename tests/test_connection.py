@@ -11,14 +11,22 @@ from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"
 CLOUDFLARE = "https://api.cloudflare.com/client/v4"
 
 
-def from_uri(uri: str) -> ConnectionSettings:
-    return ConnectionSettings.from_connection(Connection(conn_id="c", uri=uri))
+@pytest.fixture
+def from_uri(monkeypatch):
+    """Read a connection as Airflow itself reads a URI, which differs by version."""
+
+    def read(uri: str) -> ConnectionSettings:
+        monkeypatch.setenv("AIRFLOW_CONN_C", uri)
+        return VectorizeHook("c").settings
+
+    return read
 
 
 def from_fields(*, extra: object = None, **fields: object) -> ConnectionSettings:
@@ -29,7 +37,7 @@ def from_fields(*, extra: object = None, **fields: object) -> ConnectionSettings
     )
 
 
-def test_account_and_token_are_a_complete_uri():
+def test_account_and_token_are_a_complete_uri(from_uri):
     settings = from_uri(f"vectorize://{ACCOUNT}:{TOKEN}@")
     assert settings == ConnectionSettings(ACCOUNT, TOKEN)
     assert settings.base_url == CLOUDFLARE
@@ -50,7 +58,7 @@ def test_the_json_form_is_the_same():
         (f"@{quote('https://gateway.example.com/cf', safe='')}", "https://gateway.example.com/cf/client/v4"),
     ],
 )
-def test_the_address_can_be_another_by_uri(uri_end, base_url):
+def test_the_address_can_be_another_by_uri(from_uri, uri_end, base_url):
     assert from_uri(f"vectorize://{ACCOUNT}:{TOKEN}{uri_end}").base_url == base_url
 
 
@@ -134,7 +142,7 @@ def test_verify_can_be_a_ca_bundle(tmp_path):
     assert from_fields(extra={"verify": str(bundle)}).verify == str(bundle)
 
 
-def test_extras_of_a_uri_are_coerced():
+def test_extras_of_a_uri_are_coerced(from_uri):
     settings = from_uri(
         f"vectorize://{ACCOUNT}:{TOKEN}@?timeout=7.5&max_attempts=3&verify=false&index_name=docs"
     )

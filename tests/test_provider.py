@@ -113,13 +113,19 @@ def test_airflow_lists_the_provider(airflow_command):
     assert "vectorize" not in err.lower()
 
 
-def test_airflow_knows_the_hook_and_the_form_without_a_warning(airflow_command):
+def test_airflow_knows_the_hook_without_a_warning(airflow_command):
     hooks, err = airflow_command("providers", "hooks", "-o", "json")
     rows = json.loads(hooks[hooks.index("[") :])
     [row] = [row for row in rows if row["connection_type"] == "vectorize"]
     assert row["class"] == "airflow_provider_vectorize.hooks.vectorize.VectorizeHook"
     assert row["conn_id_attribute_name"] == "conn_id"
     assert "vectorize" not in err.lower()
+
+
+@pytest.mark.skipif(
+    AIRFLOW == (3, 1), reason="these commands of 3.1 need Flask; its form itself does not, see below"
+)
+def test_airflow_knows_the_form(airflow_command):
     behaviours, _ = airflow_command("providers", "behaviours", "-o", "json")
     assert {"field_behaviours": "vectorize"} in json.loads(behaviours[behaviours.index("[") :])
     widgets, _ = airflow_command("providers", "widgets", "-o", "json")
