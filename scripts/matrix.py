@@ -14,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -41,11 +42,12 @@ class Pair:
     airflow: str
     python: str
     published_by: str
+    lowest: bool = False  # with the lowest versions of our own dependencies
 
     @property
     def name(self) -> str:
         """What the option ``--only`` calls it."""
-        return f"{self.airflow.rpartition('.')[0]}-{self.python}"
+        return f"{self.airflow.rpartition('.')[0]}-{self.python}{'-lowest' if self.lowest else ''}"
 
 
 PAIRS = [
@@ -56,6 +58,7 @@ PAIRS = [
     Pair("3.1.8", "3.11", published_by="2026-03-25"),
     Pair("2.11.2", "3.11", published_by="2026-03-25"),
     Pair("2.11.2", "3.12", published_by="2026-03-25"),
+    Pair("2.11.2", "3.11", published_by="2026-03-25", lowest=True),
 ]
 
 
@@ -73,9 +76,8 @@ class Outcome:
     def row(self) -> str:
         """The line of the printed table."""
         if self.passed is None:
-            return f"{self.pair.airflow:9}{self.pair.python:8}not on this machine"
-        counts = f"{self.passed:8}{self.failed:8}{self.skipped:9}"
-        return f"{self.pair.airflow:9}{self.pair.python:8}{counts}{self.seconds:9.0f}"
+            return f"{self.pair.name:18}not on this machine"
+        return f"{self.pair.name:18}{self.passed:8}{self.failed:8}{self.skipped:9}{self.seconds:9.0f}"
 
 
 def interpreter(python: str) -> str | None:
@@ -91,6 +93,12 @@ def interpreter(python: str) -> str | None:
         if asked.returncode == 0:
             return asked.stdout.strip()
     return None
+
+
+def lowest() -> list[str]:
+    """Pin our dependencies to the lowest versions that we declare."""
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return [text.replace(">=", "==") for text in declared if not text.startswith("apache-airflow>=")]
 
 
 def run(*command: str | Path, log: Path) -> bool:
@@ -112,7 +120,12 @@ def check(pair: Pair, tests: list[str]) -> Outcome:
     folder.mkdir(parents=True)
     log, results, python = folder / "log", folder / "results.xml", folder / "venv" / "bin" / "python"
     uv = [sys.executable, "-m", "uv", "--quiet"]
-    packages = [f"apache-airflow=={pair.airflow}", "--editable", ".[test]"]
+    packages = [
+        f"apache-airflow=={pair.airflow}",
+        "--editable",
+        ".[test]",
+        *(lowest() if pair.lowest else []),
+    ]
     made = run(*uv, "venv", "--seed", "--python", executable, folder / "venv", log=log) and run(
         *uv, "pip", "install", "--python", python, "--exclude-newer", pair.published_by, *packages, log=log
     )
@@ -141,7 +154,8 @@ def write_readme(outcomes: list[Outcome]) -> None:
     passed = [outcome.pair for outcome in outcomes if outcome.passed and not outcome.failed]
     rows = ["| Airflow | Python | with packages published by |", "|---|---|---|"]
     for (airflow, day), pairs in groupby(passed, lambda pair: (pair.airflow, pair.published_by)):
-        rows.append(f"| {airflow} | {', '.join(pair.python for pair in pairs)} | {day} |")
+        pythons = dict.fromkeys(pair.python for pair in pairs)
+        rows.append(f"| {airflow} | {', '.join(pythons)} | {day} |")
     table = "\n".join(rows)
     text, replaced = re.subn(
         r"(?<=<!-- versions -->\n).*?(?=\n<!-- /versions -->)", table, README.read_text(), flags=re.DOTALL
@@ -158,7 +172,7 @@ def main() -> None:
     parser.add_argument("--smoke", action="store_true", help="run the smoke tests only")
     arguments = parser.parse_args()
     outcomes = []
-    print("Airflow  Python    passed  failed  skipped  seconds")
+    print("Airflow-Python      passed  failed  skipped  seconds")
     for pair in PAIRS:
         if arguments.only in (None, pair.name):
             outcomes.append(check(pair, SMOKE if arguments.smoke else suite(pair)))
@@ -168,7 +182,7 @@ def main() -> None:
     for outcome in outcomes:
         if outcome.failed:
             log = (WORK / outcome.pair.name / "log").relative_to(ROOT)
-            print(f"failed: Airflow {outcome.pair.airflow} on Python {outcome.pair.python}, see {log}")
+            print(f"failed: {outcome.pair.name}, see {log}")
     if any(outcome.failed for outcome in outcomes) or not any(outcome.passed for outcome in outcomes):
         raise SystemExit(1)
 
