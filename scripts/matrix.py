@@ -103,7 +103,8 @@ def lowest() -> list[str]:
 
 def run(*command: str | Path, log: Path) -> bool:
     """Run a command, its output added to the log; tell whether it succeeded."""
-    environment = os.environ | {"UV_PYTHON_DOWNLOADS": "never"}
+    # The certificates that pip and curl trust on this machine.
+    environment = os.environ | {"UV_PYTHON_DOWNLOADS": "never", "UV_SYSTEM_CERTS": "1"}
     with log.open("a") as output:
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT)
     return done.returncode == 0
