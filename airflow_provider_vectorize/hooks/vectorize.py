@@ -21,6 +21,7 @@ from airflow_provider_vectorize.client.errors import (
     TransportError,
     VectorizeError,
 )
+from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_context, is_first_try
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
@@ -29,6 +30,7 @@ from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait, refuse_to_sleep, write_sentinel
 
 Operation = Literal["upsert", "insert"]
+Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
 
 
 class VectorizeHook(BaseHook):
@@ -230,7 +232,7 @@ class VectorizeHook(BaseHook):
     def wait_for_mutation(
         self,
         index_name: str | None,
-        mutation: Report | Mapping[str, Any] | str | Iterable[Any],
+        mutation: Waitable,
         *,
         poll_interval: float = 10.0,
         timeout: float = 600.0,
@@ -238,8 +240,9 @@ class VectorizeHook(BaseHook):
         """Wait until writes can be seen.
 
         :param index_name: None: the connection's.
-        :param mutation: a report, its dict, a mutation id, or a list of these. A report is better than an id: it
-            brings records to recognise the write by when others write to the index as well.
+        :param mutation: a report, its dict, a mutation as the client returns it, its id, or a list of these. A report
+            is better than an id: it brings records to recognise the write by when others write to the index as well.
+            For a delete, a :class:`~airflow_provider_vectorize.visibility.Target` can name ids that were there.
         :param poll_interval: seconds between two looks; each costs one request, with a read-back up to three, of
             the 1,200 that a token has in 5 minutes.
         :param timeout: seconds after which the wait fails.
@@ -308,13 +311,17 @@ def fail_fast() -> Iterator[None]:
         raise
 
 
-def targets_of(mutation: Report | Mapping[str, Any] | str | Iterable[Any]) -> list[Target]:
-    """Read what to wait for: a report, its dict, a mutation id, or a list of these.
+def targets_of(mutation: Waitable) -> list[Target]:
+    """Read what to wait for: a report, its dict, a mutation, its id, a target, or a list of these.
 
     :raises InvalidArgumentError: for anything else.
     """
     if isinstance(mutation, Report):
         return [mutation.target()]
+    if isinstance(mutation, Target):
+        return [mutation]
+    if isinstance(mutation, Mutation):
+        return [Target(mutation.id)]
     if isinstance(mutation, Mapping):
         return [Target.from_dict(mutation)]
     if isinstance(mutation, str):
@@ -322,7 +329,7 @@ def targets_of(mutation: Report | Mapping[str, Any] | str | Iterable[Any]) -> li
     if isinstance(mutation, Iterable):
         return [target for item in mutation for target in targets_of(item)]
     raise InvalidArgumentError(
-        f"a mutation is a report, its dict, an id or a list of these, got {mutation!r}"
+        f"a mutation is a report, its dict, a mutation, its id, a target or a list of these, got {mutation!r}"
     )
 
 

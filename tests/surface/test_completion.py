@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
+from airflow_provider_vectorize.visibility import Probe, Target
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 
@@ -121,6 +123,27 @@ class TestHook:
             "list": [report, report.mutation_id],
         }[form]
         hook.wait_for_mutation(INDEX, mutation, poll_interval=0.05, timeout=5)
+
+    def test_a_delete_among_other_writers_is_proved_by_an_id_that_was_there(self, emulator, client):
+        client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
+        emulator.set_visibility("delay", 0.3)
+        emulator.foreign(INDEX, writes=100_000, every=0.02)
+        hook = VectorizeHook()
+        [mutation] = hook.conn.delete_by_ids(INDEX, ["a"])
+        target = Target(mutation.id, probes=(Probe("a", None),))
+        hook.wait_for_mutation(INDEX, target, poll_interval=0.05, timeout=10)
+        assert [vector.id for vector in client.get_by_ids(INDEX, ["a", "b"])] == ["b"]
+
+    def test_a_metadata_index_can_be_waited_for(self, emulator, client):
+        emulator.set_visibility("delay", 0.3)
+        hook = VectorizeHook()
+        mutation = hook.conn.create_metadata_index(INDEX, "topic", "string")
+        hook.wait_for_mutation(INDEX, [mutation], poll_interval=0.05, timeout=10)
+        assert client.list_metadata_indexes(INDEX)
+
+    def test_anything_else_is_nothing_to_wait_for(self, emulator):
+        with pytest.raises(InvalidArgumentError, match="a mutation is"):
+            VectorizeHook().wait_for_mutation(INDEX, 5)
 
     def test_connection_can_be_tested(self, emulator):
         ok, message = VectorizeHook().test_connection()
