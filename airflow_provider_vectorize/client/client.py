@@ -33,6 +33,7 @@ from airflow_provider_vectorize.client.transport import (
     Transport,
 )
 from airflow_provider_vectorize.client.types import (
+    Body,
     Index,
     IndexInfo,
     Match,
@@ -197,7 +198,7 @@ class VectorizeClient:
     # Writes
 
     def upsert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Insert vectors, replacing those whose id exists. One request: one mutation.
 
@@ -209,7 +210,7 @@ class VectorizeClient:
         return self._upload("upsert", index_name, body, unparsable_behavior)
 
     def insert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Insert vectors; those whose id exists are silently left as they are. Otherwise as :meth:`upsert`."""
         return self._upload("insert", index_name, body, unparsable_behavior)
@@ -362,7 +363,7 @@ class VectorizeClient:
         self,
         operation: str,
         index_name: str,
-        body: bytes | bytearray,
+        body: Body,
         unparsable_behavior: UnparsableBehavior,
     ) -> Mutation:
         params = {"unparsable-behavior": unparsable_behavior}

@@ -30,6 +30,7 @@ from airflow_provider_vectorize.client.errors import (
 )
 from airflow_provider_vectorize.client.retry import retrying
 from airflow_provider_vectorize.client.throttle import shared_gate
+from airflow_provider_vectorize.client.types import Body
 
 log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Transport:
         place: str = "",
         params: Mapping[str, str | int] | None = None,
         json: Any = None,
-        ndjson: bytes | bytearray | None = None,
+        ndjson: Body | None = None,
     ) -> Answer:
         """Make a call, repeating it as the retry policy says.
 

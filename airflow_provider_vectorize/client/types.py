@@ -2,14 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 Metric = Literal["cosine", "euclidean", "dot-product"]
 MetadataIndexType = Literal["string", "number", "boolean"]
 ReturnMetadata = Literal["none", "indexed", "all"]
 UnparsableBehavior = Literal["error", "discard"]
+
+
+class Pieces(Protocol):
+    """A body in pieces; every iteration gives all of them anew."""
+
+    def __len__(self) -> int:
+        """Tell its length in bytes."""
+        ...
+
+    def __iter__(self) -> Iterator[bytes | memoryview]:
+        """Give its pieces."""
+        ...
+
+
+#: The body of an upload, NDJSON.
+Body = bytes | bytearray | Pieces
 
 
 @dataclass(frozen=True, slots=True)

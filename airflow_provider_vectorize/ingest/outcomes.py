@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Collection, Container, Sequence
 from dataclasses import dataclass, field
 
 from airflow_provider_vectorize.client.types import Mutation
@@ -26,6 +26,7 @@ class Outcome:
     :param bytes_sent: bytes of the bodies that the API accepted.
     :param mutations: the API's answers, in the order of sending; several after a refusal.
     :param last_accepted: line of its last accepted record, and the place before that record.
+    :param last_ids: ids that its last mutation wrote.
     :param probes: records by which the load can be recognised; only of the last chunk.
     :param is_last: the load is complete with it.
     :param error: why it was not delivered as a whole.
@@ -42,6 +43,7 @@ class Outcome:
     bytes_sent: int = 0
     mutations: list[Mutation] = field(default_factory=list)
     last_accepted: tuple[bytes, Position] | None = None
+    last_ids: Collection[str] = ()
     probes: Sequence[Probe] = ()
     is_last: bool = False
     error: Exception | None = None
@@ -61,8 +63,10 @@ class Outcome:
         :param error: why.
         :param settled: ids of its records that were accepted or refused.
         """
-        lost = {entry.id for entry in chunk.entries if entry.id not in settled}
+        lost = {each for each in chunk.entries if each not in settled}
         # A record that gave way to one of these is not settled either.
-        self.unsettled = [entry.start for entry in (*chunk.entries, *chunk.superseded) if entry.id in lost]
+        self.unsettled = [
+            entry.start for entry in (*chunk.entries.values(), *chunk.superseded) if entry.id in lost
+        ]
         self.superseded = sum(entry.id not in lost for entry in chunk.superseded)
         self.error = error

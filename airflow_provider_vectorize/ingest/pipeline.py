@@ -9,7 +9,7 @@ from typing import Protocol
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, VectorizeError
 from airflow_provider_vectorize.client.types import Index, Mutation, UnparsableBehavior, Vector
-from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
+from airflow_provider_vectorize.ingest.chunks import Body, Chunk, Chunker, Entry
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.probes import SentIds, choose
@@ -37,13 +37,13 @@ class Client(Protocol):
         ...
 
     def upsert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Send one body of NDJSON: vectors whose id exists are replaced."""
         ...
 
     def insert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Send one body of NDJSON: vectors whose id exists are left as they are."""
         ...
@@ -112,7 +112,7 @@ class Pipeline:
         try:
             try:
                 for chunk in self._full_chunks():
-                    self._sent.add(entry.id for entry in chunk.entries)
+                    self._sent.add(chunk.entries)
                     yield from self._noted(self._window.put(chunk))
                     if self._window.closed:
                         break
@@ -175,14 +175,13 @@ class Pipeline:
             # Nothing of it was accepted, so the fence is the last record that was, once more.
             line = self._last_accepted_line()
             if line is not None:
-                again = Chunk(
-                    chunk.number, chunk.end, chunk.end, [Entry("", len(line), chunk.end)], bytearray(line)
-                )
+                entry = Entry("", 0, len(line), chunk.end)
+                again = Chunk(chunk.number, chunk.end, chunk.end, memoryview(line), {entry.id: entry})
                 fence = self._alone(again)
                 outcome.mutations, outcome.error = fence.mutations, fence.error
                 outcome.bytes_sent += fence.bytes_sent
-        refused = {reject.id for reject in outcome.rejects}
-        outcome.probes = [probe for probe in probes if probe.id not in refused]
+        # Of a chunk that was taken apart, earlier pieces can be seen before the fence can.
+        outcome.probes = [probe for probe in probes if probe.id in outcome.last_ids]
         outcome.is_last = outcome.error is None
         return outcome
 
@@ -205,7 +204,7 @@ class Pipeline:
                 self._last_line = outcome.last_accepted[0]
             yield outcome
 
-    def _request(self, body: bytes | bytearray) -> Mutation:
+    def _request(self, body: Body) -> Mutation:
         operation = self._client.upsert if self._options.operation == "upsert" else self._client.insert
         return operation(self._index_name, body, self._options.unparsable_behavior)
 

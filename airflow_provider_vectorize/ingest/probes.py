@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 import orjson
 
@@ -52,25 +53,21 @@ def choose(
     :returns: at most :data:`MAX_PROBES` records that read otherwise than they will be sent. None of them if the
         index cannot be read: the wait then has the watermark alone.
     """
-    lines: dict[str, bytes] = {}
-    at = 0
-    for entry in chunk.entries:
-        if entry.id not in sent and len(lines) < MAX_GET_IDS:
-            lines[entry.id] = bytes(chunk.body[at : at + entry.size])
-        at += entry.size
-    if not lines:
+    # From the end: should the chunk be taken apart, the last records are those of its last mutation.
+    fresh = list(islice((each for each in reversed(chunk.entries) if each not in sent), MAX_GET_IDS))
+    if not fresh:
         return []
     try:
-        found = get_by_ids(list(lines))
+        found = get_by_ids(fresh)
     except VectorizeError as error:
         log.warning("No record could be chosen to recognise the load by: %s", error)
         return []
     there = {vector.id: digest(vector.values, vector.namespace, vector.metadata) for vector in found}
     probes = []
-    for each, line in lines.items():
+    for each in fresh:
         if each in there and only_absent:
             continue
-        record = orjson.loads(line)
+        record = orjson.loads(chunk.line(chunk.entries[each]))
         expected = digest(record["values"], record.get("namespace"), record.get("metadata"))
         if there.get(each) != expected:
             probes.append(Probe(each, expected))

@@ -17,7 +17,7 @@ from airflow_provider_vectorize.client.errors import (
     TooManyRejectsError,
 )
 from airflow_provider_vectorize.client.types import Mutation
-from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
+from airflow_provider_vectorize.ingest.chunks import Body, Chunk, Entry
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.rejects import Reject
@@ -28,7 +28,7 @@ MAX_EXTRA_REQUESTS = 50
 _NAMED_ID = re.compile(r'\bid="(.*?)"(?:[,;]|$)')
 _NAMED_LINE = re.compile(r"\bline Some\((\d+)\)")
 
-Send = Callable[[bytes | bytearray], Mutation]
+Send = Callable[[Body], Mutation]
 
 
 class Delivery:
@@ -62,77 +62,53 @@ class Delivery:
             return self._rejected
 
     def deliver(self, chunk: Chunk) -> Outcome:
-        """Deliver a chunk, and use up its body. What goes wrong is in the outcome, never raised."""
+        """Deliver a chunk. What goes wrong is in the outcome, never raised."""
         outcome = Outcome.of(chunk)
-        course = _Course(self, outcome)
+        course = _Course(self, chunk, outcome)
         try:
-            course.deliver(_Piece(list(chunk.entries), chunk.body))
+            course.deliver(list(chunk.entries.values()))
         except Exception as error:  # noqa: BLE001  # raised again in the thread that reads the outcome
             outcome.fail(chunk, error, course.settled)
         return outcome
 
 
-class _Piece:
-    """Some records of a chunk and their lines; cut in place, since a copy may take 32 MiB."""
-
-    def __init__(self, entries: list[Entry], body: bytearray) -> None:
-        self.entries = entries
-        self.body = body
-
-    def cut(self, first: int, end: int) -> _Piece:
-        """Take out the records from ``first`` to before ``end``."""
-        begin = sum(entry.size for entry in self.entries[:first])
-        stop = begin + sum(entry.size for entry in self.entries[first:end])
-        part = _Piece(self.entries[first:end], self.body[begin:stop])
-        del self.entries[first:end]
-        del self.body[begin:stop]
-        return part
-
-    def named_by(self, refusal: InvalidVectorError) -> int | None:
-        """Find the record that the API's message names."""
-        if match := _NAMED_ID.search(refusal.reason):
-            return next((i for i, entry in enumerate(self.entries) if entry.id == match[1]), None)
-        if match := _NAMED_LINE.search(refusal.reason):
-            place = int(match[1])
-            return place if place < len(self.entries) else None
-        return None
-
-
 class _Course:
     """The requests for one chunk, one after the other, in file order as far as the API names no culprit."""
 
-    def __init__(self, delivery: Delivery, outcome: Outcome) -> None:
+    def __init__(self, delivery: Delivery, chunk: Chunk, outcome: Outcome) -> None:
         self._delivery = delivery
+        self._chunk = chunk
         self._outcome = outcome
         self._requests = 0
         self.settled: set[str] = set()
 
-    def deliver(self, piece: _Piece) -> None:
-        if not piece.entries:
+    def deliver(self, piece: list[Entry]) -> None:
+        if not piece:
             return
+        body = Body(self._chunk.text, piece)
         try:
-            mutation = self._request(piece.body)
+            mutation = self._request(body)
         except InvalidVectorError as refusal:
             self._take_apart(piece, refusal)
         else:
-            self._accept(piece, mutation)
+            self._accept(piece, mutation, len(body))
 
-    def _take_apart(self, piece: _Piece, refusal: InvalidVectorError) -> None:
-        if len(piece.entries) == 1:
-            self._reject(piece, refusal)
+    def _take_apart(self, piece: list[Entry], refusal: InvalidVectorError) -> None:
+        if len(piece) == 1:
+            self._reject(piece[0], refusal)
             return
-        suspect = piece.named_by(refusal)
+        suspect = _named(piece, refusal)
         if suspect is not None:
             known = len(self._outcome.rejects)
-            self.deliver(piece.cut(suspect, suspect + 1))
+            self.deliver([piece.pop(suspect)])
             if len(self._outcome.rejects) > known:
                 self.deliver(piece)
                 return
-        rest = piece.cut(len(piece.entries) // 2, len(piece.entries))
-        self.deliver(piece)
-        self.deliver(rest)
+        middle = len(piece) // 2
+        self.deliver(piece[:middle])
+        self.deliver(piece[middle:])
 
-    def _request(self, body: bytearray) -> Mutation:
+    def _request(self, body: Body) -> Mutation:
         if self._requests:
             if self._delivery.halted():
                 raise IngestAbortedError("The load was told to stop")
@@ -143,17 +119,16 @@ class _Course:
         self._requests += 1
         return self._delivery.send(body)
 
-    def _accept(self, piece: _Piece, mutation: Mutation) -> None:
+    def _accept(self, piece: list[Entry], mutation: Mutation, sent: int) -> None:
         self._outcome.mutations.append(mutation)
-        self._outcome.accepted += len(piece.entries)
-        self._outcome.bytes_sent += len(piece.body)
-        last = piece.entries[-1]
-        self._outcome.last_accepted = bytes(piece.body[-last.size :]), last.start
-        self.settled.update(entry.id for entry in piece.entries)
+        self._outcome.accepted += len(piece)
+        self._outcome.bytes_sent += sent
+        self._outcome.last_accepted = self._chunk.line(piece[-1]), piece[-1].start
+        self._outcome.last_ids = {entry.id for entry in piece}
+        self.settled |= self._outcome.last_ids
 
-    def _reject(self, piece: _Piece, refusal: InvalidVectorError) -> None:
+    def _reject(self, entry: Entry, refusal: InvalidVectorError) -> None:
         options = self._delivery.options
-        [entry] = piece.entries
         reject = Reject(
             self._delivery.names[entry.start.source],
             entry.start.line + 1,
@@ -162,7 +137,7 @@ class _Course:
             f"refused by the API: {refusal.reason or refusal}",
         )
         if options.rejects is not None:
-            reject = reject.with_record(bytes(piece.body[:-1]))
+            reject = reject.with_record(self._chunk.line(entry))
         self._outcome.rejects.append(reject)
         self.settled.add(entry.id)
         rejected = self._delivery.count_rejects(1)
@@ -172,3 +147,13 @@ class _Course:
             raise TooManyRejectsError(
                 f"{rejected} records were refused so far, and max_rejects is {options.max_rejects}"
             )
+
+
+def _named(piece: Sequence[Entry], refusal: InvalidVectorError) -> int | None:
+    """Find the record that the API's message names."""
+    if match := _NAMED_ID.search(refusal.reason):
+        return next((place for place, entry in enumerate(piece) if entry.id == match[1]), None)
+    if match := _NAMED_LINE.search(refusal.reason):
+        place = int(match[1])
+        return place if place < len(piece) else None
+    return None

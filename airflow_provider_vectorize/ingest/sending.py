@@ -63,7 +63,7 @@ class Window:
 
     def put(self, chunk: Chunk) -> Iterator[Outcome]:
         """Send a chunk as soon as it may go, unless the window is closed; give what was settled until then."""
-        ids = frozenset(entry.id for entry in chunk.entries)
+        ids = frozenset(chunk.entries)
         while self._pending and not self.closed and (self._settled() or not self._may_go(ids)):
             yield self._oldest()
         if self.closed:

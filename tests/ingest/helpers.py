@@ -13,7 +13,7 @@ import fsspec
 import numpy as np
 
 from airflow_provider_vectorize.client.errors import InvalidVectorError
-from airflow_provider_vectorize.client.types import Index, Mutation, Vector
+from airflow_provider_vectorize.client.types import Body, Index, Mutation, Vector
 from airflow_provider_vectorize.ingest import SourceFile
 
 DIMENSIONS = 32
@@ -87,15 +87,11 @@ class FakeClient:
         self.read.append(ids)
         return [Vector.from_result(self.vectors[each]) for each in ids if each in self.vectors]
 
-    def upsert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: str = "error"
-    ) -> Mutation:
-        return self._write(bytes(body), self.vectors.__setitem__)
+    def upsert(self, index_name: str, body: Body, unparsable_behavior: str = "error") -> Mutation:
+        return self._write(b"".join(body), self.vectors.__setitem__)
 
-    def insert(
-        self, index_name: str, body: bytes | bytearray, unparsable_behavior: str = "error"
-    ) -> Mutation:
-        return self._write(bytes(body), self.vectors.setdefault)
+    def insert(self, index_name: str, body: Body, unparsable_behavior: str = "error") -> Mutation:
+        return self._write(b"".join(body), self.vectors.setdefault)
 
     def _write(self, body: bytes, put: Callable[[str, dict[str, Any]], Any]) -> Mutation:
         with self._lock:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vectorize.ingest.chunks import Chunker
+from airflow_provider_vectorize.ingest.chunks import Body, Chunker, Entry
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.rejects import Reject
-from airflow_provider_vectorize.ingest.sources import Item, Position
+from airflow_provider_vectorize.ingest.sources import START, Item, Position
 
 
 def item(line: int) -> Item:
@@ -37,7 +37,11 @@ def run(steps, *, max_vectors=5_000, max_bytes=1_000_000, keep="last"):
 
 
 def sent(chunk):
-    return [line.split(b" ")[0].decode() for line in bytes(chunk.body).splitlines()]
+    return [line.split(b" ")[0].decode() for line in b"".join(body_of(chunk)).splitlines()]
+
+
+def body_of(chunk):
+    return Body(chunk.text, list(chunk.entries.values()))
 
 
 def test_a_chunk_closes_on_the_number_of_vectors():
@@ -45,8 +49,8 @@ def test_a_chunk_closes_on_the_number_of_vectors():
 
 
 def test_a_chunk_closes_on_bytes():
-    assert [len(chunk.body) for chunk in run([("a", 20), ("b", 20), ("c", 20)], max_bytes=40)] == [40, 20]
-    bodies = [len(chunk.body) for chunk in run([("a", 20), ("b", 21), ("c", 20)], max_bytes=40)]
+    assert [len(body_of(chunk)) for chunk in run([("a", 20), ("b", 20), ("c", 20)], max_bytes=40)] == [40, 20]
+    bodies = [len(body_of(chunk)) for chunk in run([("a", 20), ("b", 21), ("c", 20)], max_bytes=40)]
     assert bodies == [20, 21, 20]
 
 
@@ -59,7 +63,7 @@ def test_of_equal_ids_an_upsert_keeps_the_last_and_an_insert_the_first(keep, exp
     [chunk] = run([("a", 20), ("b", 20), ("a", 20)], keep=keep)
     assert sent(chunk) == expected
     assert len(chunk.superseded) == 1
-    assert [entry.id for entry in chunk.entries] == [name.split("@")[0] for name in expected]
+    assert list(chunk.entries) == [name.split("@")[0] for name in expected]
 
 
 def test_a_repeated_id_does_not_count_as_one_more_vector():
@@ -97,6 +101,20 @@ def test_numbers_and_places_go_on_where_an_earlier_try_stopped():
     assert (chunk.number, chunk.start, chunk.end) == (7, Position(0, 4, 40), Position(0, 5, 50))
 
 
+@given(st.lists(st.integers(1, 9), max_size=8), st.randoms())
+def test_a_body_is_what_was_asked_for_in_as_few_pieces_as_it_can_be(sizes, random):
+    ends = list(accumulate(sizes))
+    entries = [Entry(str(end), end - size, end, START) for size, end in zip(sizes, ends, strict=True)]
+    chosen = random.sample(entries, random.randint(0, len(entries)))
+    text = bytes(range(sum(sizes)))
+    body = Body(memoryview(text), chosen)
+    expected = b"".join(text[entry.begin : entry.end] for entry in chosen)
+    assert b"".join(body) == b"".join(body) == expected, "it can be sent again"
+    assert len(body) == len(expected)
+    breaks = sum(before.end != after.begin for before, after in pairwise(chosen))
+    assert len(list(body)) == (breaks + 1 if chosen else 0)
+
+
 steps = st.lists(
     st.tuples(st.one_of(st.none(), st.sampled_from("abcdefgh")), st.integers(10, 40)), max_size=60
 )
@@ -109,12 +127,12 @@ def test_chunks_hold_every_record_once_within_the_limits(given_steps, max_vector
     position = Position()
     settled = 0
     for number, chunk in enumerate(chunks):
-        ids = [entry.id for entry in chunk.entries]
+        ids = list(chunk.entries)
         assert chunk.number == number
         assert chunk.start == position
         position = chunk.end
         assert len(ids) == len(set(ids)) <= max_vectors
-        assert len(chunk.body) == sum(entry.size for entry in chunk.entries) <= max_bytes
+        assert len(body_of(chunk)) == len(b"".join(body_of(chunk))) <= max_bytes
         assert chunk.bytes_read == chunk.end.offset - chunk.start.offset
         count = len(ids) + len(chunk.superseded) + len(chunk.rejects)
         assert count == chunk.end.line - chunk.start.line
@@ -127,7 +145,7 @@ def test_chunks_hold_every_record_once_within_the_limits(given_steps, max_vector
             if name is not None and (keep == "last" or name not in winners):
                 winners[name] = f"{name}@{line}"
         assert sorted(sent(chunk)) == sorted(winners.values())
-        assert [entry.start.line + 1 for entry in chunk.entries] == [
+        assert [entry.start.line + 1 for entry in chunk.entries.values()] == [
             int(each.split("@")[1]) for each in sent(chunk)
         ]
     assert settled == len(given_steps)

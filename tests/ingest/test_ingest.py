@@ -306,8 +306,8 @@ def probes_of(client, items, **options):
 
 def test_probes_are_records_of_the_last_chunk_that_the_index_shows_otherwise():
     client = FakeClient()
-    assert probes_of(client, records(14), max_batch_vectors=10) == ["id-10", "id-11", "id-12"]
-    assert client.read == [["id-10", "id-11", "id-12", "id-13"]]
+    assert probes_of(client, records(14), max_batch_vectors=10) == ["id-13", "id-12", "id-11"]
+    assert client.read == [["id-13", "id-12", "id-11", "id-10"]]
     assert probes_of(client, records(14)) == [], "all of it is there already"
     changed = [*records(13), record(13, metadata={"new": True})]
     assert probes_of(client, changed) == ["id-13"]
@@ -341,7 +341,14 @@ def test_an_insert_has_only_absent_ids_as_probes():
 
 def test_a_record_that_the_api_refuses_is_no_probe():
     client = FakeClient({"id-0"})
-    assert probes_of(client, records(3), on_invalid="reject", max_rejects=1) == ["id-1", "id-2"]
+    assert probes_of(client, records(3), on_invalid="reject", max_rejects=1) == ["id-2", "id-1"]
+
+
+def test_of_a_chunk_that_was_taken_apart_only_the_last_piece_has_probes():
+    client = FakeClient({"id-61"}, "names nothing")
+    probes = probes_of(client, records(64), on_invalid="reject", max_rejects=1)
+    assert client.ids_by_request[-1] == ["id-62", "id-63"]
+    assert probes == ["id-63", "id-62"], "id-60 is seen before the fence is"
 
 
 def test_a_later_try_has_no_probes():

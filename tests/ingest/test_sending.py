@@ -15,7 +15,9 @@ from airflow_provider_vectorize.ingest.sources import START
 
 
 def chunk(number, *ids):
-    return Chunk(number, START, START, [Entry(each, 1, START) for each in ids or (f"id-{number}",)])
+    return Chunk(
+        number, START, START, entries={each: Entry(each, 0, 1, START) for each in ids or (f"id-{number}",)}
+    )
 
 
 class Courier:
