@@ -7,7 +7,7 @@ import hashlib
 import logging
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -17,7 +17,8 @@ import orjson
 import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3 import PoolManager
+from urllib3.connectionpool import HTTPConnectionPool
 
 from airflow_provider_vectorize import __version__
 from airflow_provider_vectorize.client.address import is_loopback
@@ -34,7 +35,11 @@ from airflow_provider_vectorize.client.types import Body
 
 log = logging.getLogger(__name__)
 
+#: Seconds to connect, and to hand :data:`PIECE_BYTES` of a body to the network.
 CONNECT_TIMEOUT = 10.0
+#: Bytes of a body that are sent at a time: ``sendall`` takes the time limit of its socket for all that it is given,
+#: and nobody knows how long a whole body may take.
+PIECE_BYTES = 256 * 1024
 #: Far above any answer of the API; it bounds what a wrong address can make us hold.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_TEXT_CHARS = 1_000
@@ -89,7 +94,8 @@ class Transport:
     :param base_url: a normalized address, ending in ``/client/v4``.
     :param account_id: part of every path.
     :param auth: the credentials.
-    :param timeout: seconds to wait for the next byte of an answer.
+    :param timeout: seconds to wait for the next byte of an answer; at most :data:`CONNECT_TIMEOUT` of them to connect,
+        and to hand over a piece of a body.
     :param max_attempts: see :mod:`~airflow_provider_vectorize.client.retry`.
     :param session: the requests session to use.
     :param sleep: waits for a number of seconds.
@@ -146,9 +152,10 @@ class Transport:
         :raises TransportError: no answer arrived.
         """
         headers = {"User-Agent": USER_AGENT, "Accept": "application/json"}
-        body: Any = ndjson
+        body: Any = None
         if ndjson is not None:
             headers["Content-Type"] = "application/x-ndjson"
+            body = _Paced(ndjson)
         elif json is not None:
             headers["Content-Type"] = "application/json"
             body = orjson.dumps(json, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -253,9 +260,7 @@ class Transport:
         elif 300 <= status < 400:
             text += f": redirects are not followed (to {self._clean(headers.get('Location', 'nowhere'))!r})"
         elif kind is UnexpectedAnswerError:
-            text += (
-                f": the answer does not say success: {self._clean(content[:200].decode(errors='replace'))!r}"
-            )
+            text += f": the answer does not say success: {self._clean(content[:4096].decode(errors='replace'))[:200]!r}"
         ray_id = self._clean(headers.get("cf-ray"))
         if ray_id:
             text += f" (ray {ray_id})"
@@ -280,33 +285,77 @@ class Transport:
         return text if len(text) <= MAX_TEXT_CHARS else text[:MAX_TEXT_CHARS] + " ..."
 
 
+class _Paced:
+    """A body that is sent in pieces, each with a time limit of its own.
+
+    :param body: all of it.
+    """
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[memoryview]:
+        for part in (self._body,) if isinstance(self._body, bytes | bytearray) else self._body:
+            view = memoryview(part)
+            for at in range(0, len(view), PIECE_BYTES):
+                yield view[at : at + PIECE_BYTES]
+
+
 class AbortableAdapter(HTTPAdapter):
-    """An adapter whose open connections can be cut from another thread."""
+    """An adapter whose connections can be cut from another thread, those to a proxy too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        self._sockets: WeakSet[socket.socket] = WeakSet()
+        self._aborted = False
+        # A signal handler may abort while its own thread is connecting.
+        self._lock = threading.RLock()
+        super().__init__(**kwargs)
 
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         """Make the pool manager of a kind that remembers the sockets."""
         super().init_poolmanager(*args, **kwargs)
-        self._sockets: WeakSet[socket.socket] = WeakSet()
-        self.poolmanager.pool_classes_by_scheme = {
-            "http": _remembering(HTTPConnectionPool, self._sockets),
-            "https": _remembering(HTTPSConnectionPool, self._sockets),
-        }
+        self._remember(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        """Give the pool manager of a proxy, of that kind too."""
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if not known:
+            self._remember(manager)
+        return manager
 
     def abort(self) -> None:
-        """Cut every connection; a request under way fails with a connection error."""
-        for sock in list(self._sockets):
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
+        """Cut every connection and allow no new one; a request under way fails with a connection error."""
+        with self._lock:
+            self._aborted = True
+            for sock in list(self._sockets):
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
 
+    def _remember(self, manager: PoolManager) -> None:
+        manager.pool_classes_by_scheme = {
+            scheme: self._remembering(pool) for scheme, pool in manager.pool_classes_by_scheme.items()
+        }
 
-def _remembering(pool: type[HTTPConnectionPool], sockets: WeakSet[socket.socket]) -> type[HTTPConnectionPool]:
-    class Connection(pool.ConnectionCls):  # type: ignore[misc, name-defined]  # a base chosen at run time
-        def connect(self) -> None:
-            """Connect, and remember the socket."""
-            super().connect()
-            sockets.add(self.sock)
+    def _remembering(self, pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
+        opened = self._opened
 
-    return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+        class Connection(pool.ConnectionCls):  # type: ignore[misc, name-defined]  # a base chosen at run time
+            def connect(self) -> None:
+                """Connect, and remember the socket."""
+                super().connect()
+                opened(self.sock)
+
+        return type(pool.__name__, (pool,), {"ConnectionCls": Connection})
+
+    def _opened(self, sock: socket.socket) -> None:
+        with self._lock:
+            self._sockets.add(sock)
+            if self._aborted:
+                raise ConnectionAbortedError("told to stop")
 
 
 def _parse(content: bytes) -> Mapping[str, Any]:

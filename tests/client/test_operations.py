@@ -121,7 +121,7 @@ def test_upload_sends_the_body_as_it_is_and_returns_the_mutation(client, api, op
     mutation = getattr(client, operation)("docs", body, "discard")
     assert (mutation.id, mutation.attempts) == ("m-1", 1)
     request = api.last_request
-    assert bytes(request.body) == bytes(body)
+    assert b"".join(request.body) == bytes(body)
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert request.headers["Content-Length"] == str(len(body))
     assert request.qs == {"unparsable-behavior": ["discard"]}

@@ -12,6 +12,7 @@ import pytest
 import requests
 
 from airflow_provider_vectorize.client import VectorizeClient, errors
+from airflow_provider_vectorize.client.transport import AbortableAdapter
 from tests.client.conftest import ACCOUNT, BASE, TOKEN, failure, ok
 
 
@@ -153,6 +154,13 @@ def test_an_endless_answer_is_cut(client, api, monkeypatch):
     assert api.call_count == 1
 
 
+def test_a_token_that_an_answer_repeats_is_masked_before_the_answer_is_cut(client, api):
+    api.get(BASE, text="x" * 190 + TOKEN)
+    with pytest.raises(errors.UnexpectedAnswerError) as caught:
+        client.list_indexes()
+    assert TOKEN[:5] not in str(caught.value)
+
+
 def test_a_long_error_text_is_bounded(client, api):
     api.get(BASE, status_code=400, json=failure(40006, "x" * 100_000))
     with pytest.raises(errors.VectorizeApiError) as caught:
@@ -247,6 +255,39 @@ def test_a_session_can_be_brought_along(api):
     assert api.last_request.headers["X-Mine"] == "yes"
 
 
+class Slow(http.server.BaseHTTPRequestHandler):
+    """Take a body at 20 MB/s, and count it."""
+
+    def do_POST(self):
+        left = int(self.headers["Content-Length"])
+        while left and (part := self.rfile.read(min(left, 1 << 20))):
+            left -= len(part)
+            real_time.sleep(0.05)
+        self.server.missing = left
+        body = b'{"success":true,"errors":[],"messages":[],"result":{"mutationId":"m"}}'
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *args):
+        pass
+
+
+def test_a_body_may_take_longer_than_the_timeout_as_long_as_it_moves():
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Slow) as server:
+        server.daemon_threads = True
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        client = VectorizeClient(
+            ACCOUNT, TOKEN, base_url=f"http://127.0.0.1:{server.server_port}", timeout=0.4, max_attempts=1
+        )
+        started = real_time.monotonic()
+        assert client.upsert("docs", bytes(32 << 20)).id == "m"
+        assert real_time.monotonic() - started > 1.0, "so much longer that it would have timed out"
+        assert server.missing == 0
+        server.shutdown()
+
+
 class Silent(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         self.server.arrived.set()
@@ -278,3 +319,30 @@ def test_abort_cuts_the_request_under_way_and_refuses_the_next():
             client.list_indexes()
         server.release.set()
         server.shutdown()
+
+
+def test_a_connection_that_is_made_after_the_abort_is_cut(recorder):
+    class Late(AbortableAdapter):
+        def _opened(self, sock):
+            self.abort()  # in the moment between the look at the flag and the connection
+            super()._opened(sock)
+
+    session = requests.Session()
+    session.mount("http://", Late())
+    with pytest.raises(requests.ConnectionError, match="told to stop"):
+        session.get(f"http://127.0.0.1:{recorder.server_port}/")
+    assert recorder.seen == []
+
+
+def test_connections_through_a_proxy_are_remembered_as_well(recorder):
+    adapter = AbortableAdapter()
+    session = requests.Session()
+    session.mount("http://", adapter)
+    proxies = {"http": f"http://127.0.0.1:{recorder.server_port}"}
+    for _ in range(2):
+        assert session.get("http://vectorize.invalid/", proxies=proxies).status_code == 200
+    assert [path for path, _ in recorder.seen] == ["http://vectorize.invalid/"] * 2
+    adapter.abort()
+    with pytest.raises(requests.ConnectionError):
+        session.get("http://vectorize.invalid/", proxies=proxies)
+    assert len(recorder.seen) == 2
