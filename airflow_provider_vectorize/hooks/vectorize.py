@@ -289,7 +289,7 @@ class VectorizeHook(BaseHook):
             source=source,
             vectors=vectors,
             checkpoint=checkpoint,
-            first_try=checkpoint is not None or is_first_try(context),
+            first_try=is_first_try(context),
             **options,
         )
         if checkpoint is not None:

@@ -12,7 +12,7 @@ from airflow_provider_vectorize.ingest.report import Account
 
 log = logging.getLogger(__name__)
 
-_VERSION = 1
+_VERSION = 2
 
 #: What is compared before going on, and how the log calls it when it differs.
 Fingerprint = dict[str, str | None]

@@ -39,7 +39,7 @@ class Chunk:
     :param number: counted from 0 over the whole load, earlier tries too.
     :param start: place in the source where it begins.
     :param end: place up to which it settles the source.
-    :param text: lines of NDJSON, among them those of its records.
+    :param text: the lines of its records, and of those that are superseded.
     :param entries: its records by id, in the order of sending.
     :param superseded: records left out, since another one of this chunk has their id.
     :param rejects: records left out, since they are invalid.
@@ -90,8 +90,8 @@ class Body:
 class Chunker:
     """Collect records until a chunk is full.
 
-    :param max_vectors: records in a chunk.
-    :param max_bytes: bytes of its body, and of its rejects.
+    :param max_vectors: records in a chunk; as many may be superseded, and as many rejected.
+    :param max_bytes: bytes of its text, and of its rejects.
     :param keep: which of several records of one chunk with the same id is sent.
     :param start: place in the source where the first chunk begins.
     :param number: number of the first chunk.
@@ -120,23 +120,24 @@ class Chunker:
         self._read(item)
         chunk = self._chunk
         entry = Entry(record.id, self._used, self._used + len(record.line), item.start)
-        known = chunk.entries.get(record.id)
-        if known is not None and self._keep == "first":
-            chunk.superseded.append(entry)
-            return full
-        if known is not None:
-            chunk.superseded.append(chunk.entries.pop(record.id))
         if not self._used:
             chunk.text = self._room()
         chunk.text[entry.begin : entry.end] = record.line
-        chunk.entries[record.id] = entry
         self._used = entry.end
+        if self._keep == "first" and record.id in chunk.entries:
+            chunk.superseded.append(entry)
+            return full
+        if record.id in chunk.entries:
+            chunk.superseded.append(chunk.entries.pop(record.id))
+        chunk.entries[record.id] = entry
         return full
 
     def reject(self, reject: Reject, item: Item) -> Chunk | None:
         """Take note of an invalid record; returns the chunk before it when the notes are full."""
         full = None
-        if self._rejected_bytes + len(reject.kept) > self._max_bytes and self._chunk.rejects:
+        rejects = self._chunk.rejects
+        too_many_bytes = self._rejected_bytes + len(reject.kept) > self._max_bytes
+        if len(rejects) >= self._max_vectors or (rejects and too_many_bytes):
             full = self._close()
         self._read(item)
         self._chunk.rejects.append(reject)

@@ -5,17 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
+import uuid
 from collections.abc import Callable
 from contextlib import closing
 
 from airflow_provider_vectorize.client.errors import (
     EmptySourceError,
     InvalidRecordError,
+    RejectsError,
     TooManyRejectsError,
     VectorizeError,
 )
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fingerprint
 from airflow_provider_vectorize.ingest.options import IngestOptions
+from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
 from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, listing
 from airflow_provider_vectorize.ingest.report import Account, Report
@@ -51,8 +54,9 @@ def ingest(
     :param checkpoint: where to remember how far the load has come. A load from files goes on there; any other starts
         again.
     :param progress: called with the report so far whenever more was settled.
-    :param stop: ends the load when set, from any thread: no request is begun any more, what is under way is given
-        1.5 seconds, the checkpoint is stored. A read of the source that hangs is not interrupted.
+    :param stop: ends the load when set, from any thread: no chunk is begun any more, those under way are given 1.5
+        seconds, the checkpoint is stored. Requests that take longer go on until ``client.abort()`` cuts them. A read
+        of the source that hangs is not interrupted.
     :param first_try: False when an earlier try without a checkpoint may have sent something: no record can then be
         known to differ from what the index will show.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
@@ -72,7 +76,8 @@ def ingest(
         sources=source.identity(),
     )
     journal = Journal(checkpoint, mark)
-    run = fingerprint(run=mark)["run"]
+    # A retry writes the same names again; loads that cannot be told apart never do.
+    run = uuid.uuid4().hex[:16] if None in mark.values() else fingerprint(run=mark)["run"]
     account, tried_before = journal.open()
     resumed_from = None if account.position == START else account.position.within(source.names)
     if account.complete:
@@ -106,9 +111,7 @@ def ingest(
             journal.save(account)
             with closing(pipeline.outcomes()) as outcomes:
                 for outcome in outcomes:
-                    if outcome.rejects and options.rejects is not None:
-                        name = f"rejects-{run}-{outcome.number:06}.ndjson"
-                        options.rejects.write(name, outcome.rejects)
+                    _keep_rejects(outcome, options, run)
                     if account.add(outcome):
                         journal.save(account)
                     pace.log(account)
@@ -135,11 +138,19 @@ class _Pace:
             self._logged = now
             megabytes = account.bytes_sent / 1e6
             log.info(
-                "%d vectors accepted, %.0f MB sent, %.1f MB/s",
+                "%d vectors, %.0f MB sent, %.1f MB/s",
                 account.accepted,
                 megabytes,
                 megabytes / (now - self._started),
             )
+
+
+def _keep_rejects(outcome: Outcome, options: IngestOptions, run: str | None) -> None:
+    if outcome.rejects and options.rejects is not None:
+        try:
+            options.rejects.write(f"rejects-{run}-{outcome.number:06}.ndjson", outcome.rejects)
+        except RejectsError as error:
+            outcome.error = outcome.error or error
 
 
 def _judge(account: Account, options: IngestOptions) -> None:
@@ -158,7 +169,8 @@ def _explain(error: VectorizeError, account: Account, options: IngestOptions, re
     if account.rejected and not isinstance(error, InvalidRecordError):
         where = "" if options.rejects is None else f", all of them in {options.rejects.name}"
         lines += [f"Refused records ({account.rejected}{where}):", listing(account.named, account.rejected)]
-    lines.append(f"Accepted: {account.accepted} records in {account.batches} requests.")
+    records = "" if report.accepted is None else f"{report.accepted} records in "
+    lines.append(f"Accepted: {records}{report.batches} requests.")
     if report.unsettled:
         lines.append(
             "Sent, or about to be, without an answer, so that some may be in the index: "

@@ -59,7 +59,7 @@ class Outcome:
     def fail(self, chunk: Chunk, error: Exception, settled: Container[str] = ()) -> None:
         """Note that the chunk was not delivered as a whole.
 
-        :param chunk: the chunk as it was before sending.
+        :param chunk: the chunk.
         :param error: why.
         :param settled: ids of its records that were accepted or refused.
         """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, VectorizeError
@@ -106,7 +106,7 @@ class Pipeline:
         """Run, and give what became of each chunk, in order; then raise what went wrong.
 
         The consumer has dealt with an outcome when it asks for the next: no chunk goes out before ``max_in_flight``
-        chunks earlier everything is dealt with.
+        chunks earlier everything is dealt with. When it has entered an error in the outcome, the load ends with that.
         """
         failure: Exception | None = None
         try:
@@ -121,7 +121,7 @@ class Pipeline:
             yield from self._noted(self._window.drain())
             self._go_on_or_raise(failure)
             if (last := self._chunker.flush()) is not None:
-                yield self._deliver_last(last)
+                yield from self._noted([self._deliver_last(last)])
                 self._go_on_or_raise(None)
         finally:
             self._window.close()
@@ -181,7 +181,8 @@ class Pipeline:
                 outcome.mutations, outcome.error = fence.mutations, fence.error
                 outcome.bytes_sent += fence.bytes_sent
         # Of a chunk that was taken apart, earlier pieces can be seen before the fence can.
-        outcome.probes = [probe for probe in probes if probe.id in outcome.last_ids]
+        refused = {reject.id for reject in outcome.rejects}
+        outcome.probes = [each for each in probes if each.id in outcome.last_ids and each.id not in refused]
         outcome.is_last = outcome.error is None
         return outcome
 
@@ -197,12 +198,14 @@ class Pipeline:
             self._last_line = self._checker.check(item.data).line
         return self._last_line
 
-    def _noted(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
+    def _noted(self, outcomes: Iterable[Outcome]) -> Iterator[Outcome]:
         for outcome in outcomes:
-            self._failure = self._failure or outcome.error
             if outcome.last_accepted is not None:
                 self._last_line = outcome.last_accepted[0]
             yield outcome
+            if outcome.error is not None:
+                self._failure = self._failure or outcome.error
+                self._window.fail()
 
     def _request(self, body: Body) -> Mutation:
         operation = self._client.upsert if self._options.operation == "upsert" else self._client.insert

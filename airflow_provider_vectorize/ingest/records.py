@@ -319,5 +319,8 @@ def _utf8(what: str, text: str) -> bytes:
 
 
 def _short(value: object) -> str:
-    text = repr(value)
+    try:
+        text = repr(value)
+    except RecursionError:
+        return f"a {type(value).__name__} that nests too deep"
     return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"

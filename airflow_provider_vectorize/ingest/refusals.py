@@ -139,7 +139,9 @@ class _Course:
         if options.rejects is not None:
             reject = reject.with_record(self._chunk.line(entry))
         self._outcome.rejects.append(reject)
-        self.settled.add(entry.id)
+        successor = self._successor(entry.id)
+        if successor is None:
+            self.settled.add(entry.id)
         rejected = self._delivery.count_rejects(1)
         if options.on_invalid == "fail":
             raise reject.error()
@@ -147,6 +149,19 @@ class _Course:
             raise TooManyRejectsError(
                 f"{rejected} records were refused so far, and max_rejects is {options.max_rejects}"
             )
+        if successor is not None:
+            self.deliver([successor])
+
+    def _successor(self, record_id: str) -> Entry | None:
+        """Give the turn to a record that gave way to the refused one, if there is such a record."""
+        waiting = [entry for entry in self._chunk.superseded if entry.id == record_id]
+        if not waiting:
+            return None
+        successor = waiting[-1 if self._delivery.options.operation == "upsert" else 0]
+        self._chunk.superseded.remove(successor)
+        self._outcome.superseded -= 1
+        self._chunk.entries[record_id] = successor
+        return successor
 
 
 def _named(piece: Sequence[Entry], refusal: InvalidVectorError) -> int | None:

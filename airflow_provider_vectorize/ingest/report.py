@@ -109,13 +109,13 @@ class Report:
 
 @dataclass(slots=True)
 class Account:
-    """The running account of a load. All of its fields but the last four are kept in the checkpoint.
+    """The running account of a load. All of its fields but the last three are kept in the checkpoint.
 
     :param position: up to here everything is settled: accepted, refused or superseded.
     :param chunks: number of chunks up to there.
     :param last_accepted: place before the last accepted record.
     :param complete: the load is done.
-    :param named: the first refused records of this try.
+    :param named: the first refused records.
     :param furthest: behind the last record that was accepted.
     :param unsettled: places before records that were sent, or about to be, without an answer.
     :param broken: a chunk has failed; what comes after it counts, but nothing can be continued behind it.
@@ -161,7 +161,7 @@ class Account:
             self.mutation_ids.append(mutation.id)
             self.remark(*mutation.messages)
         del self.mutation_ids[:-MAX_MUTATION_IDS]
-        self.named += outcome.rejects[: MAX_NAMED - len(self.named)]
+        self.named += [each._replace(kept=b"") for each in outcome.rejects[: MAX_NAMED - len(self.named)]]
         self.unsettled += outcome.unsettled
         if outcome.last_accepted is not None:
             self.last_accepted = outcome.last_accepted[1]
@@ -220,7 +220,10 @@ class Account:
     def to_state(self) -> dict[str, Any]:
         """As JSON, for the checkpoint."""
         state = {name: _json(value) for name, value in asdict(self).items() if name not in _OF_THIS_TRY}
-        return state | {"probes": [[probe.id, probe.digest] for probe in self.probes]}
+        return state | {
+            "probes": [[probe.id, probe.digest] for probe in self.probes],
+            "named": [list(reject[:-1]) for reject in self.named],
+        }
 
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Self:
@@ -229,6 +232,7 @@ class Account:
         account.position = account.furthest = Position(*state["position"])
         account.last_accepted = state["last_accepted"] and Position(*state["last_accepted"])
         account.probes = [Probe(*probe) for probe in state["probes"]]
+        account.named = [Reject(*reject) for reject in state["named"]]
         return account
 
     def spans(self, names: Sequence[str]) -> tuple[Span, ...]:
@@ -243,7 +247,7 @@ class Account:
         return tuple(spans)
 
 
-_OF_THIS_TRY = ("named", "furthest", "unsettled", "broken")
+_OF_THIS_TRY = ("furthest", "unsettled", "broken")
 
 
 def _json(value: Any) -> Any:

@@ -31,7 +31,7 @@ class Window:
     own: two writes of one id that are under way together have no known order. All but ``_run`` happens in the
     caller's thread; the threads are daemons, so that a request that hangs never holds up the exit.
 
-    :param send: delivers a chunk, in a thread of its own; it never raises.
+    :param send: delivers a chunk, in a thread of its own; it says in the outcome what goes wrong.
     :param max_in_flight: chunks under way at a time.
     :param stop: when set, waits end within :data:`GRACE_SECONDS`.
     """
@@ -57,6 +57,10 @@ class Window:
         """Whether no chunk is sent any more: one has failed, or the load is over."""
         return self._failed or self.over
 
+    def fail(self) -> None:
+        """Send no chunk any more; what is under way still counts."""
+        self._failed = True
+
     def close(self) -> None:
         """End the load."""
         self._ended = True
@@ -72,7 +76,7 @@ class Window:
         lost.fail(chunk, IngestAbortedError("The load was told to stop, and gave this chunk up"))
         self._pending.append(_Sent(ids, lost))
         threading.Thread(
-            target=self._run, args=(chunk,), name=f"vectorize-chunk-{chunk.number}", daemon=True
+            target=self._run, args=(chunk, lost), name=f"vectorize-chunk-{chunk.number}", daemon=True
         ).start()
 
     def drain(self) -> Iterator[Outcome]:
@@ -100,8 +104,12 @@ class Window:
                 self._changed.wait(_LOOK_SECONDS)
             return self._done.pop(lost.number)
 
-    def _run(self, chunk: Chunk) -> None:
-        outcome = self._send(chunk)
+    def _run(self, chunk: Chunk, lost: Outcome) -> None:
+        try:
+            outcome = self._send(chunk)
+        except Exception as error:  # noqa: BLE001  # without an outcome, who waits for it would wait for ever
+            outcome = lost
+            outcome.error = error
         with self._changed:
             self._done[chunk.number] = outcome
             self._failed = self._failed or outcome.error is not None

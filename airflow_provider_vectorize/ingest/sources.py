@@ -211,6 +211,10 @@ class Records:
             except Exception as error:
                 raise SourceError(f"vectors broke off after record {before.line}: {error!r}") from error
             after = Position(0, before.line + 1)
+            if isinstance(
+                data, bytes
+            ):  # a line, as an open file gives it: JSON has no newline but between tokens
+                data = data.replace(b"\n", b" ") + b"\n"
             yield Item(data, before, after)
             before = after
 
@@ -247,9 +251,10 @@ def _read_file(file: SourceFile, start: Position, interrupt: Interrupt) -> Itera
             raise SourceError(
                 f"{file.name} breaks off after line {position.line}: {error} (a truncated or damaged .gz)"
             ) from error
-        if not file.compressed and size is not None and raw.tell() < size:
+        if size is not None and raw.tell() != size:
             raise SourceError(
-                f"{file.name} breaks off after line {position.line}: {raw.tell()} of {size} bytes could be read"
+                f"{file.name} breaks off after line {position.line}, or is still being written: {raw.tell()} bytes "
+                f"could be read, and it had {size} before"
             )
 
 
@@ -261,7 +266,8 @@ def _lines(raw: Any, start: Position, interrupt: Interrupt) -> Iterator[Item]:
     try:
         while (here := stream.tell()) < offset:
             interrupt()
-            stream.seek(min(here + SEEK_BYTES, offset))
+            if stream.seek(min(here + SEEK_BYTES, offset)) == here:
+                raise OSError(f"it ends before byte {offset}, where an earlier try had come")
         while text := stream.readline(_LIMIT):
             interrupt()
             before = Position(number, line, offset)

@@ -261,6 +261,20 @@ def test_when_only_bad_records_are_left_the_fence_is_the_last_accepted_record_re
     assert (report.accepted, report.rejected) == (20, 4)
 
 
+def test_what_an_earlier_try_refused_is_named_as_well(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson([record(0, values=[]), *records(30)]))
+    client, store = FakeClient(), Dying(3, after=True)
+    options = IngestOptions(on_invalid="reject", max_batch_vectors=10, max_in_flight=1)
+    with pytest.raises(Killed):
+        ingest(client, "docs", [source_file(path)], options=options, checkpoint=store)
+    store._at = 0
+    with pytest.raises(
+        TooManyRejectsError, match=r"in\.ndjson, line 1 \(id 'id-0'\): .*\[wrong_dimensions\]"
+    ):
+        ingest(client, "docs", [source_file(path)], options=options, checkpoint=store)
+
+
 def test_a_load_that_is_told_to_stop_stores_its_checkpoint_and_goes_on_later(tmp_path):
     path = tmp_path / "in.ndjson"
     path.write_bytes(ndjson(records(200)))

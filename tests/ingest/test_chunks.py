@@ -94,6 +94,11 @@ def test_rejects_alone_close_a_chunk_on_bytes():
     assert [len(chunk.rejects) for chunk in chunks] == [2, 1]
 
 
+def test_rejects_of_which_nothing_is_kept_close_a_chunk_by_their_number():
+    chunks = run([(None, 0)] * 5, max_vectors=2)
+    assert [len(chunk.rejects) for chunk in chunks] == [2, 2, 1]
+
+
 def test_numbers_and_places_go_on_where_an_earlier_try_stopped():
     chunker = Chunker(max_vectors=1, max_bytes=100, keep="last", start=Position(0, 4, 40), number=7)
     chunker.add(Record("a", b"a\n"), item(5))

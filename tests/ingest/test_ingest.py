@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import json
 import logging
 import pickle
@@ -291,10 +292,22 @@ def test_a_line_of_progress_is_logged_at_most_every_5_seconds(monkeypatch, caplo
         ingest(
             FakeClient(), "docs", records(100), options=IngestOptions(max_batch_vectors=10, max_in_flight=1)
         )
-    lines = [each.message for each in caplog.records if "vectors accepted" in each.message]
+    lines = [each.message for each in caplog.records if "MB/s" in each.message]
     assert 1 <= len(lines) < 10
     assert "MB sent" in lines[0]
     assert "MB/s" in lines[0]
+
+
+def test_lines_as_an_open_file_gives_them_are_loaded_whatever_their_ends(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(3))[:-1])  # without its last newline
+    pretty = json.dumps(record(3), indent=1).encode()
+    client = FakeClient()
+    with path.open("rb") as stream:
+        lines = itertools.chain(stream, [pretty])
+        report = ingest(client, "docs", lines, options=IngestOptions(compact=False))
+    assert report.accepted == 4
+    assert set(client.vectors) == {f"id-{number}" for number in range(4)}
 
 
 # Probes

@@ -348,3 +348,14 @@ def test_a_glance_is_enough_for_usual_lines():
     row["values"][:3] = [1.5e-7, -0.0, 3]
     assert glance(ndjson([row]), DIMENSIONS) is not None
     assert glance(json.dumps(row, ensure_ascii=False).encode(), DIMENSIONS) is not None
+
+
+@pytest.mark.parametrize("field", ["id", "values", "metadata"])
+def test_a_value_that_nests_deeper_than_python_can_show_is_a_flaw_like_any_other(field):
+    nested = b"[" * 1_000 + b"]" * 1_000
+    rest = {"id": b'"a"', "values": b"[1" + b",1" * (DIMENSIONS - 1) + b"]"} | {field: nested}
+    if field == "values":
+        rest["values"] = b"[" + nested + b",1" * (DIMENSIONS - 1) + b"]"
+    text = b"{" + b",".join(b'"' + name.encode() + b'":' + value for name, value in rest.items()) + b"}\n"
+    with pytest.raises(FlawError):  # Python 3.11 cannot show it, later ones can
+        checker().check(text)

@@ -12,8 +12,10 @@ from airflow_provider_vectorize.client.errors import (
     AuthenticationError,
     IngestAbortedError,
     InvalidRecordError,
+    InvalidVectorError,
     RejectsError,
     TooManyRejectsError,
+    TransportError,
 )
 from airflow_provider_vectorize.ingest import IngestOptions, Reject, RejectsFolder, expand, ingest
 from airflow_provider_vectorize.ingest.refusals import MAX_EXTRA_REQUESTS
@@ -158,6 +160,62 @@ def test_a_load_of_which_nothing_is_accepted_fails():
         ingest(client, "docs", [record(0), record(1, values=[])], options=rejecting())
 
 
+def same(*metadata):
+    return [record(0, id="same", metadata={"n": number}) for number in metadata]
+
+
+class Picky(FakeClient):
+    """Refuses the records of one id with some metadata."""
+
+    def __init__(self, *refused):
+        super().__init__(before=self.check)
+        self.refused = refused
+
+    def check(self, body):
+        for line in body.splitlines():
+            item = json.loads(line)
+            if item["id"] == "same" and item["metadata"]["n"] in self.refused:
+                reason = MESSAGES["names the id"].format(id="same")
+                raise InvalidVectorError(f"upsert failed: {reason}", status=400, code=40012, reason=reason)
+
+
+@pytest.mark.parametrize(
+    ("operation", "refused", "stored", "superseded"),
+    [
+        ("upsert", {3}, 2, 1),
+        ("upsert", {3, 2}, 1, 0),
+        ("upsert", {1}, 3, 2),
+        ("insert", {1}, 2, 1),
+        ("insert", {1, 2}, 3, 0),
+        ("insert", {3}, 1, 2),
+    ],
+)
+def test_a_record_that_gave_way_to_a_refused_one_has_its_turn(operation, refused, stored, superseded):
+    client = Picky(*refused)
+    items = [record(1), *same(1, 2, 3), record(2)]
+    report = ingest(client, "docs", items, options=rejecting(operation=operation))
+    assert client.vectors["same"]["metadata"] == {"n": stored}
+    rejected = len(refused) if superseded != 2 else 0
+    assert (report.accepted, report.rejected, report.superseded) == (3, rejected, superseded)
+    assert all(probe.id != "same" for probe in report.probes) or not rejected
+
+
+def test_a_record_whose_turn_fails_is_unsettled():
+    client = Picky(3)
+
+    def upsert(index_name, body, unparsable_behavior="error"):
+        if client.requests == 1:
+            raise TransportError("gone")
+        return FakeClient.upsert(client, index_name, body, unparsable_behavior)
+
+    client.upsert = upsert
+    with pytest.raises(TransportError) as caught:
+        ingest(client, "docs", same(1, 2, 3), options=rejecting())
+    report = caught.value.report
+    assert (report.accepted, report.rejected, report.superseded) == (0, 1, 0)
+    assert [tuple(span) for span in report.unsettled] == [("vectors", 1, 2)]
+
+
 # The rejects folder
 
 
@@ -256,6 +314,26 @@ def test_a_folder_that_cannot_be_written_fails_the_load(tmp_path):
         RejectsError, match=r"1 refused records cannot be written to file:///rejects/rejects-"
     ):
         ingest(FakeClient(), "docs", [record(0), {}], options=rejecting(rejects=folder(tmp_path)))
+
+
+def test_a_load_that_cannot_keep_its_rejects_tells_what_was_accepted_all_the_same(tmp_path):
+    (tmp_path / "rejects").write_text("a file is in the way")
+    client = FakeClient(before=lambda body: time.sleep(0.05))
+    items = [record(0), {}, *records(100)[1:]]
+    options = rejecting(rejects=folder(tmp_path), max_batch_vectors=10, max_in_flight=3)
+    with pytest.raises(RejectsError) as caught:
+        ingest(client, "docs", items, options=options, checkpoint=(store := Store()))
+    report = caught.value.report
+    assert 10 <= report.accepted == len(client.vectors) <= 30
+    assert report.stopped_at == ("vectors", report.accepted + 2)
+    assert store.state["account"]["accepted"] == 0, "a retry writes them again"
+    assert client.requests == len(client.bodies), "nothing goes on in the background"
+
+
+def test_two_loads_of_values_keep_their_rejects_beside_each_other(tmp_path):
+    for number in (1, 2):
+        ingest(FakeClient(), "docs", [record(0), {"id": number}], options=rejecting(rejects=folder(tmp_path)))
+    assert sorted(row["record"]["id"] for row in kept(tmp_path)) == [1, 2]
 
 
 def test_an_error_names_the_first_refused_records_and_counts_the_rest():

@@ -174,6 +174,19 @@ def test_what_ends_within_the_grace_still_counts():
     assert [each.number for each in outcomes] == [0, 1]
 
 
+@pytest.mark.timeout(10)
+def test_a_delivery_that_breaks_down_ends_the_load_and_not_the_hope():
+    def send(chunk):
+        raise MemoryError
+
+    window = Window(send, 2, threading.Event())
+    assert list(window.put(chunk(0))) == []
+    [outcome] = window.drain()
+    assert type(outcome.error) is MemoryError
+    assert outcome.unsettled == [START]
+    assert window.closed
+
+
 @pytest.mark.parametrize("close", [True, False])
 def test_a_closed_window_sends_nothing(close):
     courier, stop = Courier(), threading.Event()

@@ -143,8 +143,47 @@ def test_a_plain_file_that_ends_before_its_size_breaks_off(tmp_path):
         def info(self, path, **kwargs):
             return super().info(path, **kwargs) | {"size": 10}
 
-    with pytest.raises(SourceError, match="breaks off after line 2: 4 of 10 bytes"):
+    with pytest.raises(
+        SourceError, match=r"breaks off after line 2, .*: 4 bytes could be read, and it had 10"
+    ):
         read(Files([SourceFile(Shrinking(), str(path), "a.ndjson")]))
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path, packed):
+    path = tmp_path / ("a.ndjson.gz" if packed else "a.ndjson")
+    part = b"abc\n" * 500_000
+    path.write_bytes(gzip.compress(part, 0) if packed else part)
+    items = Files([source_file(path)]).read(START, never)
+    next(items)
+    with path.open("ab") as stream:
+        stream.write(gzip.compress(part, 0) if packed else part)
+    with pytest.raises(SourceError, match="still being written"):
+        for _ in items:
+            pass
+
+
+def test_a_gz_that_is_cut_between_two_of_its_members_breaks_off(tmp_path):
+    path = tmp_path / "a.gz"
+    first = gzip.compress(b"abc\n" * 10)
+    path.write_bytes(first)
+
+    class Longer(type(FS)):
+        cachable = False
+
+        def info(self, path, **kwargs):
+            return super().info(path, **kwargs) | {"size": 2 * len(first)}
+
+    with pytest.raises(SourceError, match="breaks off after line 10"):
+        read(Files([SourceFile(Longer(), str(path), "a.gz")]))
+
+
+@pytest.mark.timeout(10)
+def test_a_gz_that_ends_before_the_place_where_the_load_goes_on_is_an_error(tmp_path):
+    path = tmp_path / "a.gz"
+    path.write_bytes(gzip.compress(b"abc\n" * 10))
+    with pytest.raises(SourceError, match=r"a\.gz cannot be read: it ends before byte 80"):
+        list(Files([source_file(path)]).read(Position(0, 20, 80), never))
 
 
 def test_what_cannot_be_read_is_an_error_that_names_it(tmp_path):

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
+from airflow.providers.common.compat.sdk import task
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import ServerError
 from airflow_provider_vectorize.hooks.checkpoint import KEY, TaskCheckpoint, current_context, is_first_try
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
@@ -90,6 +92,26 @@ class TestWithAStateStore:
         monkeypatch.setattr(TaskCheckpoint, "clear", lambda self: (cleared.append(1), original(self)))
         run(dag, run_dag, source)
         assert cleared == [1]
+
+
+def test_a_task_of_ones_own_that_loads_again_knows_no_record_to_recognise_the_load_by(
+    emulator, dag, run_dag, source
+):
+    emulator.set_visibility("manual")  # what the first try has sent cannot be seen yet
+    with dag:
+
+        @task(retries=1)
+        def load(ti=None):
+            report = VectorizeHook().upsert(INDEX, source=str(source))
+            if ti.try_number == 1:
+                raise RuntimeError("after the load")
+            return [probe.id for probe in report.probes]
+
+        load()
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert ended.xcom("load") == []
+    assert len(uploads(emulator)) == 2
 
 
 @pytest.mark.skipif(HAS_STORE, reason="this Airflow has a state store")
