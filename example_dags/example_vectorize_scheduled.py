@@ -1,7 +1,8 @@
-"""Every day, wait for the day's files, upsert them, and wait until they can be seen.
+"""Every day, wait for the day's file, upsert it, and wait until it can be seen.
 
-The files are expected below the folder that the Airflow variable ``vectorize_inbox`` names, one folder a day; it may
-as well be an ``s3://`` path.
+The files are expected in the folder that the Airflow variable ``vectorize_inbox`` names, one a day; it may as well be
+an ``s3://`` path. A file must be whole once it is there: an object store sees to that, elsewhere write it under another
+name and rename it.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ with DAG(
     upsert = VectorizeUpsertSensor(
         task_id="upsert",
         index_name=INDEX,
-        source="{{ var.value.vectorize_inbox }}/{{ ds }}/*.ndjson.gz",
+        source="{{ var.value.vectorize_inbox }}/{{ ds }}.ndjson.gz",
         mode="reschedule",
         poke_interval=300,
         timeout=6 * 60 * 60,

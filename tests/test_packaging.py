@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -13,12 +15,37 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+def dist(tmp_path_factory):
+    """The sdist, and the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
-    [wheel] = folder.glob("*.whl")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def wheel(dist):
+    [wheel] = dist.glob("*.whl")
     return wheel
+
+
+def test_the_sdist_holds_what_is_needed_to_build_and_to_read(dist):
+    [sdist] = dist.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    tops = {name.partition("/")[0] for name in names}
+    assert {"airflow_provider_vectorize", "docs", "example_dags", "tests", "README.md", "LICENSE"} <= tops
+    assert not tops & {".ci", ".venv", ".work", "benchmarks", "scripts"}
+    assert "airflow_provider_vectorize/py.typed" in names
+
+
+def test_the_description_has_no_link_that_leads_nowhere_outside_of_the_repository(wheel):
+    [metadata] = [name for name in zipfile.ZipFile(wheel).namelist() if name.endswith("METADATA")]
+    text = zipfile.ZipFile(wheel).read(metadata).decode()
+    links = re.findall(r"\]\(([^)]+)\)", text)
+    assert len(links) > 5
+    assert all(link.startswith("https://") for link in links)
+    assert "Requires-Dist: apache-airflow!=3.0.*,>=2.11" in text
 
 
 def test_the_wheel_holds_the_package_alone(wheel):

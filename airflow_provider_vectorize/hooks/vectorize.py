@@ -181,6 +181,11 @@ class VectorizeHook(BaseHook):
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
         name = self.resolve_index_name(index_name)
+        if checkpoint is None and not first_try:
+            why = (
+                "vectors cannot be entered in the middle" if source is None else "this Airflow keeps no state"
+            )
+            self.log.warning("An earlier try cannot be continued, so the load starts again: %s", why)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
         try:
             report = ingest(

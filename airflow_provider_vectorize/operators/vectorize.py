@@ -154,8 +154,6 @@ class VectorizeUpload(BaseOperator):
     def upload(self, context: Context) -> str:
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
         checkpoint = None if self.source is None else TaskCheckpoint.of(context)
-        if self.source is not None and checkpoint is None:
-            self.log.info("This Airflow keeps no state for a task: a retry starts from the beginning")
         with fail_fast():
             report = self._load(context, checkpoint)
             context["ti"].xcom_push(key="report", value=report.to_dict())

@@ -46,7 +46,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     the waiting: ``soft_fail``, ``never_fail`` and ``timeout`` cover the waiting only, and an upload that fails is
     always red.
 
-    :param source: what to wait for and to upload. Templated.
+    :param source: what to wait for and to upload. It must be whole once it is there; a glob is there as soon as one
+        file matches. Templated.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
     without ``vectors``, and of a sensor: ``poke_interval``, ``timeout``, ``mode`` (``poke`` or ``reschedule``),

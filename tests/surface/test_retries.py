@@ -114,9 +114,28 @@ def test_a_task_of_ones_own_that_loads_again_knows_no_record_to_recognise_the_lo
     assert len(uploads(emulator)) == 2
 
 
-@pytest.mark.skipif(HAS_STORE, reason="this Airflow has a state store")
-def test_without_a_state_store_the_log_says_that_a_retry_starts_again(emulator, dag, run_dag, source):
-    assert "a retry starts from the beginning" in run(dag, run_dag, source).log
+@pytest.mark.parametrize("kind", ["source", "vectors"])
+def test_a_retry_that_cannot_go_on_starts_again_and_says_so(
+    emulator, client, dag, run_dag, source, monkeypatch, kind
+):
+    if kind == "source" and HAS_STORE:
+        pytest.skip("this Airflow has a state store")
+    upsert, calls = VectorizeClient.upsert, iter(range(100))
+
+    def break_at_first(self, *args):
+        if next(calls) == 0:
+            raise ServerError("not yet", status=503)
+        return upsert(self, *args)
+
+    monkeypatch.setattr(VectorizeClient, "upsert", break_at_first)
+    given = {"source": str(source)} if kind == "source" else {"vectors": source.read_text()}
+    with dag:
+        VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, retries=1, **given)
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert sorted(client.list_vectors(INDEX)) == list("abcdefghij")
+    assert ended.xcom("upsert", "report")["probes"] == []
+    assert "An earlier try cannot be continued, so the load starts again" in ended.log
 
 
 class Store(dict):

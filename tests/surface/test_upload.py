@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import gzip
+import inspect
 import json
+from pathlib import Path
 
 import pytest
 from airflow.providers.common.compat.sdk import task
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
-from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectorize import (
+    VectorizeInsertOperator,
+    VectorizeUpload,
+    VectorizeUpsertOperator,
+)
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 from tests.versions import serialized
 
@@ -288,3 +294,20 @@ def test_an_answer_that_is_no_success_is_red(emulator, upsert, requests_mock, an
     assert ended.state == "failed"
     assert "does not say success" in ended.log or "no mutation id" in ended.log
     assert ended.xcom("upsert") is None
+
+
+def test_the_docs_name_every_parameter_with_its_default():
+    page = (Path(__file__).parent.parent.parent / "docs" / "operators.md").read_text()
+    table = page.split("## Parameters")[1].split("## What is checked")[0]
+    parameters = inspect.signature(VectorizeUpload.__init__).parameters
+    own = {name: each for name, each in parameters.items() if each.kind is inspect.Parameter.KEYWORD_ONLY}
+    assert len(own) == 19
+    for name, parameter in own.items():
+        [row] = [line for line in table.splitlines() if line.startswith("|") and f"`{name}`" in line]
+        default = parameter.default
+        if isinstance(default, str | bool) and name != "deferrable":
+            assert f"`{default}`" in row, name
+        elif default == 32 * 1024 * 1024:
+            assert "32 MiB" in row
+        elif isinstance(default, int | float) and name != "deferrable":
+            assert f"{default:,.0f}" in row, name
