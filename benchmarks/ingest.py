@@ -259,26 +259,31 @@ def memory(lines: list[str]) -> None:
         "## Memory",
         "",
         (
-            "Peak resident size above the bare import, MiB, at default options; through the proxy, so slow that the "
-            "window is full."
+            "Peak resident size above the bare import, MiB, at default options; through the proxy, at a rate so slow "
+            "that the window is full."
         ),
         "",
-        "| source | compact | 400 MB | 4 GB | ratio of the whole peaks | report, bytes |",
-        "|---|---|---|---|---|---|",
+        "| source | compact | proxy | 400 MB | 4 GB | ratio of the whole peaks | report, bytes |",
+        "|---|---|---|---|---|---|---|",
     ]
     with nginx(WORK / "nginx") as port:
-        for file in (plain, packed(plain)):
-            for name, rate in (("ours, lines", 80), ("ours, compact", 25)):
-                print(f"memory: {file.name}, {name}", flush=True)
-                with proxy(port, rate, 1) as slow:
-                    less, more = (contender(name, each, slow)() for each in (file, tenfold(file)))
-                lines.append(
-                    f"| {'gz' if file.suffix == '.gz' else 'plain'} | {'on' if 'compact' in name else 'off'} | "
-                    f"{less['above_import_mib']:.0f} | {more['above_import_mib']:.0f} | "
-                    f"{more['peak_mib'] / less['peak_mib']:.2f} | "
-                    f"{less['report_bytes']} and {more['report_bytes']} |"
-                )
-                print(lines[-1], flush=True)
+        # What is slower to read needs a slower network to fill the window within 400 MB.
+        for file, name, rate in (
+            (plain, "ours, lines", 80),
+            (plain, "ours, compact", 25),
+            (packed(plain), "ours, lines", 50),
+            (packed(plain), "ours, compact", 10),
+        ):
+            print(f"memory: {file.name}, {name}", flush=True)
+            with proxy(port, rate, 1) as slow:
+                less, more = (contender(name, each, slow)() for each in (file, tenfold(file)))
+            lines.append(
+                f"| {'gz' if file.suffix == '.gz' else 'plain'} | {'on' if 'compact' in name else 'off'} | "
+                f"{rate} MB/s | {less['above_import_mib']:.0f} | {more['above_import_mib']:.0f} | "
+                f"{more['peak_mib'] / less['peak_mib']:.2f} | "
+                f"{less['report_bytes']} and {more['report_bytes']} |"
+            )
+            print(lines[-1], flush=True)
     lines.append("")
 
 
