@@ -7,6 +7,7 @@ that look again and again are the callers': poke, trigger and ``hook.wait_for_mu
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -59,8 +60,7 @@ def look(client: VectorizeClient, index_name: str, targets: Sequence[Target], tu
     :param client: should make one attempt only and never sleep, see :func:`refuse_to_sleep`: the next look is the
         next attempt.
     :param index_name: the index that all targets were written to.
-    :param targets: those that have waited longest first: when there are more probes than one look reads, they are
-        read in this order.
+    :param targets: when there are more probes than one look reads, they are read in this order.
     :param turn: which of its probes a target starts with, when not all can be read.
     :raises VectorizeError: a transient one says nothing about the targets.
     """
@@ -106,12 +106,20 @@ class Wait:
         return not self.pending
 
     def look(self, client: VectorizeClient) -> bool:
-        """Look once, and tell whether everything can be seen.
+        """Look, and tell whether everything can be seen.
+
+        One look may not reach every target; the next follows at once as long as there are proofs to be found.
 
         :raises VectorizeError: only one that is not transient: a transient one says nothing, and the wait goes on.
         """
         try:
-            self.learn(look(client, self.index_name, self.pending))
+            while True:
+                # In reschedule mode no poke knows what an earlier one has read: chance gives each its turn.
+                targets = random.sample(self.pending, len(self.pending))
+                seen = look(client, self.index_name, targets, turn=random.getrandbits(16))
+                self.learn(seen)
+                if self.done or not seen.visible or len(seen.read) < MAX_READ_BACK_IDS:
+                    break
         except VectorizeError as error:
             log.warning("Could not look at index %r: %s", self.index_name, error)
             if not error.transient:

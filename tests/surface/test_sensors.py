@@ -16,6 +16,7 @@ from airflow_provider_vectorize.sensors.vectorize import (
     VectorizeUpsertSensor,
     mutation_ids,
 )
+from airflow_provider_vectorize.visibility import Probe, Target, digest
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
@@ -88,6 +89,33 @@ class TestMutationSensor:
         assert len(set(ended.xcom("wait"))) == 3
         assert "No upstream task has a report" not in ended.log
         assert client.index_info(INDEX).vector_count == 3
+
+    def test_rescheduled_it_sees_more_writes_than_one_look_can_read_back(
+        self, emulator, client, dag, run_dag
+    ):
+        emulator.set_visibility("manual")
+        [values] = [record["values"] for record in vectors("v")]
+        records = [{"id": f"v{n}", "values": values} for n in range(60)]
+        ids = [client.upsert(INDEX, ndjson([record]).encode()).id for record in records]
+        client.upsert(INDEX, FOREIGN.encode())  # its watermark proves nothing
+
+        @task
+        def uploaded(n, ti=None):
+            probe = Probe(f"v{n}", digest(values, None, None))
+            ti.xcom_push(key="report", value=Target(ids[n], probes=(probe,)).to_dict())
+            return ids[n]
+
+        @task
+        def become_visible():
+            threading.Timer(1.0, emulator.apply).start()
+
+        with dag:
+            uploads = uploaded.expand(n=list(range(60)))
+            wait = sensor(uploads, mode="reschedule")
+            uploads >> become_visible() >> wait
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "success"
+        assert ended.xcom("wait") == ids
 
     def test_it_finds_the_report_of_an_indirect_upstream(self, emulator, dag, run_dag):
         @task
