@@ -36,6 +36,8 @@ from airflow_provider_vectorize.waiting import Wait
 
 _SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
 _MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
+#: What a template makes of an XCom that is missing, and Airflow 2 of a mapped upstream: words, but no ids.
+_RENDERED = re.compile(r"None|null|Lazy.*")
 
 
 class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
@@ -222,10 +224,10 @@ def mutation_ids(value: Any) -> list[str]:
         ids = [id_ for item in value for id_ in mutation_ids(item)]
     else:
         ids = []
-    if not ids or not all(_MUTATION_ID.fullmatch(id_) for id_ in ids):
+    if not ids or not all(_MUTATION_ID.fullmatch(id_) and not _RENDERED.fullmatch(id_) for id_ in ids):
         raise InvalidArgumentError(
             f"mutation_id must be one or more mutation ids, got {str(value)[:200]!r}: did the upstream task upload "
-            "something?"
+            "something? Pass its output as it is, mutation_id=upload.output, and not by a template"
         )
     return list(dict.fromkeys(ids))
 

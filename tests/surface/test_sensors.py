@@ -199,6 +199,13 @@ class TestMutationSensor:
         assert ended.tasks["wait"][0].try_number == 1
         assert "index 'nowhere'" in ended.log
 
+    def test_a_template_of_an_xcom_that_is_missing_is_an_error_that_says_so(self, emulator, dag, run_dag):
+        with dag:
+            sensor("{{ ti.xcom_pull(task_ids='nothing_of_that_name') }}")
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert "got 'None'" in ended.log
+
     def test_an_upstream_that_returned_nothing_is_an_error_that_says_so(self, emulator, dag, run_dag):
         @task
         def nothing():
@@ -230,6 +237,14 @@ class TestMutationIds:
     def test_anything_else_is_refused(self, value):
         with pytest.raises(InvalidArgumentError, match="mutation_id"):
             mutation_ids(value)
+
+    @pytest.mark.parametrize(
+        "text", ["None", "null", "['m-1', None]", "LazySelectSequence([3 items])", "LazyXComSequence([1 item])"]
+    )
+    def test_a_template_that_rendered_to_no_id_is_refused_with_what_to_write_instead(self, text):
+        with pytest.raises(InvalidArgumentError, match=r"mutation_id=upload\.output") as refused:
+            mutation_ids(text)
+        assert text in str(refused.value)
 
 
 class TestUpsertSensor:
