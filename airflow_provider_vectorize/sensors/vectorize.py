@@ -51,8 +51,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     :param source: what to wait for and to upload. Templated.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
-    without ``vectors``, and of a sensor: ``poke_interval``, ``timeout``, ``mode`` (``poke`` or ``reschedule``),
-    ``soft_fail`` and so on.
+    without ``vectors``, and of a sensor, with Airflow's defaults: ``poke_interval`` (60 s), ``timeout`` (7 days),
+    ``mode`` (``poke`` or ``reschedule``), ``soft_fail`` and so on.
     """
 
     operation = "upsert"
@@ -94,12 +94,13 @@ class VectorizeMutationSensor(BaseSensorOperator):
     :param mutation_id: a mutation id (``mutation_id=upsert.output``), a list of them (a mapped upstream's output
         too), or text with ids in it. Templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
-
+    :param timeout: seconds after which the wait fails; default 600, and not Airflow's 7 days.
+    :param poke_interval: seconds between two looks; default 10. Each costs one request, with a read-back up to three,
+        of the 1,200 that a token has in 5 minutes.
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
 
-    The other parameters are those of a sensor: ``poke_interval`` (each look costs one request, with a read-back up
-    to three, of the 1,200 that a token has in 5 minutes), ``timeout``, ``mode`` (``poke`` or ``reschedule``),
-    ``soft_fail`` and so on. They mean the same in every mode.
+    The other parameters are those of a sensor. ``timeout``, ``poke_interval``, ``soft_fail`` and ``never_fail`` mean
+    the same in every mode; ``exponential_backoff``, ``max_wait`` and ``silent_fail`` do nothing once it is deferred.
     """
 
     template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
@@ -110,10 +111,12 @@ class VectorizeMutationSensor(BaseSensorOperator):
         index_name: str | None = None,
         mutation_id: str | Iterable[str] | XComArg,
         conn_id: str = VectorizeHook.default_conn_name,
+        timeout: float | timedelta = 600.0,
+        poke_interval: float | timedelta = 10.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         self.index_name = index_name
         self.mutation_id = mutation_id
         self.conn_id = conn_id

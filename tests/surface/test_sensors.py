@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import task
@@ -218,6 +219,36 @@ class TestMutationSensor:
         assert "did the upstream task upload something?" in ended.log
 
 
+class TestTheSensorsDefaults:
+    """Airflow's own are 7 days and a minute; they are for files."""
+
+    def times(self, **kwargs):
+        made = VectorizeMutationSensor(task_id="wait", mutation_id="m", **kwargs)
+        return made.timeout, made.poke_interval
+
+    def test_ten_minutes_and_ten_seconds(self):
+        assert self.times() == (600, 10)
+
+    def test_default_args_win(self):
+        ours = {"timeout": timedelta(hours=1), "poke_interval": 30}
+        assert self.times(default_args=ours) == (3600, 30)
+
+    def test_what_is_given_wins_over_default_args(self):
+        ours = {"timeout": 3600, "poke_interval": 30}
+        given = {"timeout": timedelta(minutes=1), "poke_interval": timedelta(seconds=5)}
+        assert self.times(default_args=ours, **given) == (60, 5)
+
+    def test_a_mapped_sensor_has_them_too(self, dag):
+        dag.default_args["timeout"] = 50
+        with dag:
+            mapped = VectorizeMutationSensor.partial(task_id="wait").expand(mutation_id=["a", "b"])
+        made = mapped.unmap({"mutation_id": "a"})
+        assert (made.timeout, made.poke_interval) == (50, 10)
+
+    def test_waiting_for_files_keeps_airflows_own(self, dag):
+        assert VectorizeUpsertSensor(task_id="upsert", source="x").timeout == 7 * 24 * 3600
+
+
 class TestMutationIds:
     @pytest.mark.parametrize(
         ("value", "ids"),
@@ -239,7 +270,8 @@ class TestMutationIds:
             mutation_ids(value)
 
     @pytest.mark.parametrize(
-        "text", ["None", "null", "['m-1', None]", "LazySelectSequence([3 items])", "LazyXComSequence([1 item])"]
+        "text",
+        ["None", "null", "['m-1', None]", "LazySelectSequence([3 items])", "LazyXComSequence([1 item])"],
     )
     def test_a_template_that_rendered_to_no_id_is_refused_with_what_to_write_instead(self, text):
         with pytest.raises(InvalidArgumentError, match=r"mutation_id=upload\.output") as refused:
