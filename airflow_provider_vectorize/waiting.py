@@ -62,7 +62,7 @@ def look(client: VectorizeClient, index_name: str, targets: Sequence[Target], tu
     :param index_name: the index that all targets were written to.
     :param targets: when there are more probes than one look reads, they are read in this order.
     :param turn: which of its probes a target starts with, when not all can be read.
-    :raises VectorizeError: a transient one says nothing about the targets.
+    :raises VectorizeError: unless it is permanent, it says nothing about the targets.
     """
     watermark = client.index_info(index_name).processed_up_to_mutation
     visible: dict[Target, str] = {}
@@ -110,7 +110,7 @@ class Wait:
 
         One look may not reach every target; the next follows at once as long as there are proofs to be found.
 
-        :raises VectorizeError: only one that is not transient: a transient one says nothing, and the wait goes on.
+        :raises VectorizeError: only a permanent one: any other says nothing about the writes, and the wait goes on.
         """
         try:
             while True:
@@ -122,7 +122,7 @@ class Wait:
                     break
         except VectorizeError as error:
             log.warning("Could not look at index %r: %s", self.index_name, error)
-            if not error.transient:
+            if error.permanent:
                 raise
             self.fail(error)
         if self.done:

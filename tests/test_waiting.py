@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client import VectorizeClient, errors
+from airflow_provider_vectorize.client.errors import api_error_class
 from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.visibility import Probe, Target, digest
 from airflow_provider_vectorize.waiting import Wait
@@ -68,3 +69,39 @@ class TestMoreThanOneLookReads:
             if not remembered:  # each poke is a new process
                 wait = Wait(INDEX, [*stuck, good])
         pytest.fail("the one that can be proved was not seen in 100 looks")
+
+
+class Failing:
+    """A client whose every call fails."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def index_info(self, index_name):
+        raise self.error
+
+
+class TestALookThatFails:
+    @pytest.mark.parametrize(
+        "error",
+        [api_error_class(status, None)("x", status=status) for status in (200, 302, 408, 429, 500, 503)]
+        + [errors.TransportError("x"), errors.TransportError("certificate", transient=False)],
+        ids=repr,
+    )
+    def test_says_nothing_and_the_deadline_names_it(self, error):
+        wait = Wait(INDEX, [Target("m")])
+        assert not wait.look(Failing(error))
+        assert f"The last look failed: {error}" in str(wait.timed_out(1))
+
+    @pytest.mark.parametrize(
+        "error",
+        [
+            api_error_class(status, code)("x", status=status)
+            for status, code in ((400, None), (401, None), (403, None), (404, 3000), (410, 3005), (404, 7003))
+        ]
+        + [errors.InvalidArgumentError("x")],
+        ids=repr,
+    )
+    def test_for_good_ends_the_wait(self, error):
+        with pytest.raises(type(error)):
+            Wait(INDEX, [Target("m")]).look(Failing(error))

@@ -146,7 +146,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         return _ids(self._wait)
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
-        """Look once. A transient error says nothing, and the wait goes on."""
+        """Look. An error that may pass says nothing, and the wait goes on."""
         with fail_fast():
             if self._wait.look(self._client):
                 return True

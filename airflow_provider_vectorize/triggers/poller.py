@@ -53,10 +53,10 @@ class PolledWait(Wait):
             self.ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Take in that a look has failed: a transient error says nothing, any other ends the wait."""
+        """Take in that a look has failed: a permanent error ends the wait, and so does a bug."""
         super().fail(error)
-        transient = isinstance(error, VectorizeError) and error.transient
-        if not transient and not self.ended.done():
+        passing = isinstance(error, VectorizeError) and not error.permanent
+        if not passing and not self.ended.done():
             self.ended.set_exception(error)
 
 
