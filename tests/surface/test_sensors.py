@@ -170,6 +170,20 @@ class TestMutationSensor:
         assert f"last seen processed up to mutation {watermark}" in ended.log
         assert "sentinel=True" in ended.log
 
+    def test_the_deadline_says_that_a_later_load_may_have_written_the_records_again(
+        self, emulator, client, dag, run_dag
+    ):
+        @task
+        def another_loads_them(mutation_id):
+            client.upsert(INDEX, ndjson([{"id": "a", "values": [7.0] * 32}]).encode())
+
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            another_loads_them(upsert.output) >> sensor(upsert.output, timeout=0.7)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert "may have been written again since" in ended.log
+
     @pytest.mark.parametrize("mode", MODES, ids=str)
     def test_passing_errors_do_not_fail_the_wait(self, emulator, dag, run_dag, mode):
         emulator.add_faults(
