@@ -52,7 +52,7 @@ class Target:
     :param later: mutations of ours that were sent after the mutation's answer had arrived.
     :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it, and the
         sentinel, if there is one.
-    :param sentinel: id of a vector that was written only to recognise the write by; whoever waits deletes it after.
+    :param sentinel: id of a vector that was written only to recognise the write by; who has seen it deletes it.
     """
 
     mutation_id: str
@@ -216,5 +216,5 @@ def _hint(pending: Sequence[Target]) -> str:
             "the upload makes every write provable. "
         )
     if len(unmarked) < len(pending):
-        text += "Its sentinel serves one wait: another wait may have seen and deleted it; then run the upload again, too. "
+        text += "A sentinel serves one wait: another wait may have seen and deleted it; then run the upload again. "
     return text

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -38,6 +39,8 @@ SENTINEL_PREFIX = "airflow-fence-"
 
 #: Ids that one look reads back at most: two requests.
 MAX_READ_BACK_IDS = 2 * MAX_GET_IDS
+#: What :func:`sleep_briefly` sleeps at most.
+BRIEF_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,8 @@ def write_sentinel(client: VectorizeClient, index_name: str, mutation_id: str) -
     """Write a vector only to recognise a write by, and give what to wait for.
 
     It is sent after the write was accepted, so it is applied after it; and nobody else writes its id, so it can
-    always be proved. The price is that the vector is in the index for a moment. A retry writes the same id again.
+    always be proved, until whoever has seen it deletes it. The price is that the vector is in the index for a
+    moment. A retry writes the same id again.
 
     :param client: the client that uploads.
     :param index_name: the index.
@@ -186,3 +190,13 @@ def refuse_to_sleep(seconds: float) -> None:
     raise RateLimitError(
         f"the token is throttled for another {seconds:.0f} s", status=429, retry_after=max(seconds, 0.0)
     )
+
+
+def sleep_briefly(seconds: float) -> None:
+    """Stand in for ``sleep`` in a client whose work is not worth a long wait: it gives up instead.
+
+    :raises RateLimitError: when the token is throttled for longer.
+    """
+    if seconds > BRIEF_SECONDS:
+        refuse_to_sleep(seconds)
+    time.sleep(seconds)

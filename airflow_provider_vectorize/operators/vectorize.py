@@ -57,7 +57,8 @@ class VectorizeUpload(BaseOperator):
         how many, so the report cannot count what was accepted.
     :param wait_for_completion: end only once the load can be seen.
     :param sentinel: after the load, write one vector of a reserved id in the namespace ``airflow-fence``, by which
-        any load can be recognised, even one that changes nothing; whoever waits deletes it.
+        any load can be recognised, even one that changes nothing; the wait that has seen it deletes it, so it
+        serves one wait.
     :param poll_interval: seconds between two looks, with ``wait_for_completion``.
     :param completion_timeout: seconds after which the wait fails, with ``wait_for_completion``; default 600.
     :param deferrable: wait in the triggerer, with ``wait_for_completion``; default: Airflow's
@@ -168,9 +169,9 @@ class VectorizeUpload(BaseOperator):
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
         wait = waited_for(event)
-        self.hook.delete_sentinels(wait)
         with fail_fast():
             raise_for_status(event)
+        self.hook.delete_sentinels(wait)
         if (checkpoint := TaskCheckpoint.of(context)) is not None:
             checkpoint.clear()
         return wait.targets[0].mutation_id

@@ -135,13 +135,9 @@ class VectorizeMutationSensor(BaseSensorOperator):
         try:
             super().execute(context)
         except AirflowSensorTimeout as timeout:
-            self.hook.delete_sentinels(self._wait)
             text = str(self._wait.timed_out(self.timeout))
             # As after a deferral.
             raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from timeout
-        except AirflowSkipException:
-            self.hook.delete_sentinels(self._wait)
-            raise
         self.hook.delete_sentinels(self._wait)
         return _ids(self._wait)
 
@@ -159,11 +155,11 @@ class VectorizeMutationSensor(BaseSensorOperator):
     def execute_complete(self, context: Context, event: Any) -> str | list[str]:  # noqa: ARG002  # Airflow's signature
         """Go on after the wait in the triggerer."""
         wait = waited_for(event)
-        self.hook.delete_sentinels(wait)
         try:
             raise_for_status(event)
         except MutationTimeoutError as timeout:
             raise AirflowSensorTimeout(str(timeout)) from timeout
+        self.hook.delete_sentinels(wait)
         return _ids(wait)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
