@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -25,12 +24,7 @@ from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
 from airflow_provider_vectorize.hooks.storage import Source, source_exists
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook, fail_fast
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.triggers.vectorize import (
-    BACKSTOP_SECONDS,
-    VectorizeMutationTrigger,
-    raise_for_status,
-    waited_for,
-)
+from airflow_provider_vectorize.triggers.vectorize import deferral, raise_for_status, waited_for
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait
 
@@ -148,7 +142,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
                 return True
         if self.deferrable:
             # Within the sensor's own loop, so that whatever it does with errors holds here too.
-            self._defer(self._wait)
+            self.defer(**deferral(self.conn_id, self._wait, self.poke_interval, self.timeout))
         self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
         return False
 
@@ -170,20 +164,6 @@ class VectorizeMutationSensor(BaseSensorOperator):
             if self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
-
-    def _defer(self, wait: Wait) -> None:
-        self.defer(
-            trigger=VectorizeMutationTrigger(
-                conn_id=self.conn_id,
-                index_name=wait.index_name,
-                targets=[target.to_dict() for target in wait.targets],
-                deadline=time.time() + self.timeout,
-                poll_interval=self.poke_interval,
-                timeout=self.timeout,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + BACKSTOP_SECONDS),
-        )
 
     def _targets(self, context: Context) -> list[Target]:
         ids = mutation_ids(self.mutation_id)
