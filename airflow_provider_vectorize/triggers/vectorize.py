@@ -116,23 +116,37 @@ class VectorizeMutationTrigger(BaseTrigger):
         return TriggerEvent({"status": status, "index_name": self.index_name, "targets": targets, **more})
 
     async def _wait(self, wait: PolledWait) -> None:
-        settings = await self._settings()
+        settings = await self._settings(wait)
         while True:
             poll = SharedPoll.join(settings, wait)
             try:
                 return await wait.ended
-            except AuthenticationError:
-                # The token may have been replaced meanwhile; if it was not, the refusal is final.
-                renewed = await self._settings()
-                if renewed == settings:
-                    raise
-                settings = renewed
+            except AuthenticationError as error:
+                refused = error
             finally:
                 poll.leave(wait)
+            # The token may have been replaced meanwhile; if it was not, the refusal is final.
+            renewed = await self._settings(wait)
+            if renewed == settings:
+                raise refused
+            settings = renewed
             wait.begin()
 
-    async def _settings(self) -> ConnectionSettings:
-        return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))
+    async def _settings(self, wait: PolledWait) -> ConnectionSettings:
+        while True:
+            last = wait.late
+            try:
+                return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))
+            except VectorizeError:
+                # What the connection says is wrong.
+                raise
+            except Exception as error:  # noqa: BLE001  # whatever a secrets backend may raise
+                failure = f"connection {self.conn_id!r} could not be looked up: {error!r}"
+                self.log.warning("The %s", failure)
+                wait.fail(VectorizeError(failure))
+            if last:
+                raise wait.timed_out(self.timeout)
+            await asyncio.sleep(self.poll_interval)
 
 
 def deferral(conn_id: str, wait: Wait, poll_interval: float, timeout: float) -> dict[str, Any]:

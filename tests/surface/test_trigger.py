@@ -244,6 +244,79 @@ class TestDeadline:
         assert run_dag(dag).task_state("wait") == "success"
 
 
+class TestLookUp:
+    """Looking up the connection may fail for a while, as when a secrets backend is down."""
+
+    @pytest.fixture
+    def backend(self, monkeypatch):
+        """Answer with these errors, one after the other, before the connection is given; None gives it."""
+        given = triggers.get_async_connection
+        answers = []
+
+        async def look_up(conn_id):
+            error = answers.pop(0) if answers else None
+            if error is not None:
+                raise error
+            return await given(conn_id)
+
+        monkeypatch.setattr(triggers, "get_async_connection", look_up)
+        return answers
+
+    @pytest.mark.parametrize("error", [OSError("vault is sealed"), TimeoutError("vault")], ids=repr)
+    def test_it_is_tried_again_every_interval(self, emulator, client, backend, error):
+        backend += [error] * 3
+        started = time.monotonic()
+        [event] = run(trigger(write(client, "a")))
+        assert event["status"] == "visible"
+        assert time.monotonic() - started >= 0.4
+        assert backend == []
+
+    @pytest.mark.parametrize("error", [OSError("vault is sealed"), TimeoutError("vault")], ids=repr)
+    def test_it_ends_with_the_deadline_which_names_the_error(self, emulator, client, backend, error):
+        backend += [error] * 1000
+        started = time.monotonic()
+        [event] = run(trigger(write(client, "a"), timeout=0.7))
+        assert event["status"] == "timeout"
+        assert 0.7 <= time.monotonic() - started < 5
+        assert f"connection 'vectorize_default' could not be looked up: {error!r}" in event["message"]
+
+    def test_one_error_after_a_time_without_a_triggerer_is_not_the_end(self, emulator, client, backend):
+        backend += [OSError("vault is sealed")]
+        [event] = run(VectorizeMutationTrigger(**late(write(client, "a"))))
+        assert event["status"] == "visible"
+
+    def test_a_cancelled_wait_stops_looking_up(self, emulator, client, backend):
+        backend += [OSError("vault is sealed")] * 1000
+
+        async def cancel():
+            waiting = asyncio.ensure_future(first(trigger(Target("m"))))
+            await asyncio.sleep(0.3)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(waiting, 5)
+
+        asyncio.run(cancel())
+
+    def test_a_cancelled_look_up_is_passed_on(self, emulator, client, backend):
+        backend += [asyncio.CancelledError()]
+        with pytest.raises(asyncio.CancelledError):
+            run(trigger(Target("m")))
+
+    def test_before_a_refusal_is_final_it_is_tried_again_too(self, emulator, client, backend):
+        emulator.add_faults([{"operation": "index_info", "times": 1, "kind": "status", "status": 403}])
+        backend += [None, OSError("vault is sealed")]
+        [event] = run(trigger(write(client, "a")))
+        assert (event["status"], event["permanent"]) == ("failed", True)
+        assert "HTTP 403" in event["message"]
+        assert backend == []
+
+    def test_a_refused_token_is_not_used_while_it_is_looked_up(self, emulator, client, backend):
+        emulator.add_faults([{"operation": "index_info", "times": 1000, "kind": "status", "status": 403}])
+        backend += [None] + [OSError("vault is sealed")] * 10
+        run(trigger(write(client, "a")))
+        assert [row["operation"] for row in emulator.log()].count("index_info") == 1
+
+
 class TestToken:
     """The connection is read once, and once more before a refusal is final."""
 
