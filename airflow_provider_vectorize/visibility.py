@@ -52,7 +52,7 @@ class Target:
     :param later: mutations of ours that were sent after the mutation's answer had arrived.
     :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it, and the
         sentinel, if there is one.
-    :param sentinel: id of a vector that was written only to recognise the write by; whoever waits deletes it after.
+    :param sentinel: id of a vector that was written only to recognise the write by; who has seen it deletes it.
     """
 
     mutation_id: str
@@ -198,10 +198,23 @@ def describe_timeout(
     text = f"index {index_name!r}: mutation {ids} could not be seen within {seconds:.0f} s. "
     text += f"The last look failed: {error}. " if error is not None else ""
     text += f"The index was last seen processed up to mutation {watermark or '(none yet)'}. "
-    if any(not target.probes for target in pending):
-        text += (
-            "No record of this write was known to differ from what the index held before, so where others write to "
-            "the index too, only the mutation itself could have proved it: sentinel=True on the upload makes every "
-            "write provable. "
-        )
+    text += _hint(pending)
     return text + "The write was accepted and may still become visible: look again, with a longer timeout."
+
+
+def _hint(pending: Sequence[Target]) -> str:
+    unmarked = [target for target in pending if target.sentinel is None]
+    reasons = []
+    if any(not target.probes for target in unmarked):
+        reasons.append("no record of it was known to differ from what the index held before")
+    if any(target.probes for target in unmarked):
+        reasons.append("the records that it is known by may have been written again since, by a later load")
+    text = ""
+    if reasons:
+        text += (
+            f"Where others write to the index too, it may never be provable: {'; or '.join(reasons)}. sentinel=True on "
+            "the upload makes every write provable. "
+        )
+    if len(unmarked) < len(pending):
+        text += "A sentinel serves one wait: another wait may have seen and deleted it; then run the upload again. "
+    return text

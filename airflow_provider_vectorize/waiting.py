@@ -7,6 +7,8 @@ that look again and again are the callers': poke, trigger and ``hook.wait_for_mu
 from __future__ import annotations
 
 import logging
+import random
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -37,6 +39,8 @@ SENTINEL_PREFIX = "airflow-fence-"
 
 #: Ids that one look reads back at most: two requests.
 MAX_READ_BACK_IDS = 2 * MAX_GET_IDS
+#: What :func:`sleep_briefly` sleeps at most.
+BRIEF_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +63,9 @@ def look(client: VectorizeClient, index_name: str, targets: Sequence[Target], tu
     :param client: should make one attempt only and never sleep, see :func:`refuse_to_sleep`: the next look is the
         next attempt.
     :param index_name: the index that all targets were written to.
-    :param targets: those that have waited longest first: when there are more probes than one look reads, they are
-        read in this order.
+    :param targets: when there are more probes than one look reads, they are read in this order.
     :param turn: which of its probes a target starts with, when not all can be read.
-    :raises VectorizeError: a transient one says nothing about the targets.
+    :raises VectorizeError: unless it is permanent, it says nothing about the targets.
     """
     watermark = client.index_info(index_name).processed_up_to_mutation
     visible: dict[Target, str] = {}
@@ -106,15 +109,23 @@ class Wait:
         return not self.pending
 
     def look(self, client: VectorizeClient) -> bool:
-        """Look once, and tell whether everything can be seen.
+        """Look, and tell whether everything can be seen.
 
-        :raises VectorizeError: only one that is not transient: a transient one says nothing, and the wait goes on.
+        One look may not reach every target; the next follows at once as long as there are proofs to be found.
+
+        :raises VectorizeError: only a permanent one: any other says nothing about the writes, and the wait goes on.
         """
         try:
-            self.learn(look(client, self.index_name, self.pending))
+            while True:
+                # In reschedule mode no poke knows what an earlier one has read: chance gives each its turn.
+                targets = random.sample(self.pending, len(self.pending))
+                seen = look(client, self.index_name, targets, turn=random.getrandbits(16))
+                self.learn(seen)
+                if self.done or not seen.visible or len(seen.read) < MAX_READ_BACK_IDS:
+                    break
         except VectorizeError as error:
             log.warning("Could not look at index %r: %s", self.index_name, error)
-            if not error.transient:
+            if error.permanent:
                 raise
             self.fail(error)
         if self.done:
@@ -155,7 +166,8 @@ def write_sentinel(client: VectorizeClient, index_name: str, mutation_id: str) -
     """Write a vector only to recognise a write by, and give what to wait for.
 
     It is sent after the write was accepted, so it is applied after it; and nobody else writes its id, so it can
-    always be proved. The price is that the vector is in the index for a moment. A retry writes the same id again.
+    always be proved, until whoever has seen it deletes it. The price is that the vector is in the index for a
+    moment. A retry writes the same id again.
 
     :param client: the client that uploads.
     :param index_name: the index.
@@ -178,3 +190,13 @@ def refuse_to_sleep(seconds: float) -> None:
     raise RateLimitError(
         f"the token is throttled for another {seconds:.0f} s", status=429, retry_after=max(seconds, 0.0)
     )
+
+
+def sleep_briefly(seconds: float) -> None:
+    """Stand in for ``sleep`` in a client whose work is not worth a long wait: it gives up instead.
+
+    :raises RateLimitError: when the token is throttled for longer.
+    """
+    if seconds > BRIEF_SECONDS:
+        refuse_to_sleep(seconds)
+    time.sleep(seconds)

@@ -107,8 +107,26 @@ class TestDescribeTimeout:
         for part in ("'docs'", "m1", "600 s", "w1", "sentinel=True"):
             assert part in text
 
-    def test_with_probes_a_sentinel_would_not_have_helped(self):
-        assert "sentinel" not in describe_timeout("docs", [TARGET], 600, None, None)
+    def test_without_probes_it_says_that_none_was_known_to_differ(self):
+        text = describe_timeout("docs", [Target("m1")], 600, None, None)
+        assert "no record of it was known to differ" in text
+        assert "written again" not in text
+
+    def test_with_probes_it_says_that_they_may_have_been_written_again_since(self):
+        text = describe_timeout("docs", [TARGET], 600, None, None)
+        assert "may have been written again since" in text
+        assert "known to differ" not in text
+        assert "sentinel=True" in text
+
+    def test_of_both_kinds_it_says_both(self):
+        text = describe_timeout("docs", [TARGET, Target("m1")], 600, None, None)
+        assert "may have been written again since" in text
+        assert "known to differ" in text
+
+    def test_with_a_sentinel_it_says_that_another_wait_may_have_deleted_it(self):
+        text = describe_timeout("docs", [Target("m", (), (Probe("s", "S"),), "s")], 600, None, None)
+        assert "another wait may have seen and deleted" in text
+        assert "sentinel=True" not in text
 
     def test_it_names_the_error_of_the_last_look(self):
         assert "HTTP 503" in describe_timeout("docs", [TARGET], 600, None, RuntimeError("HTTP 503"))

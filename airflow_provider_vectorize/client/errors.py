@@ -9,7 +9,7 @@
     │   ├── IndexExistsError         the name is taken                        (code 3002)
     │   ├── InvalidVectorError       a vector of an upload was refused        (codes 40008 ... 40023)
     │   ├── RateLimitError           too many requests                        (HTTP 429, code 40041)
-    │   ├── ServerError              the service failed                       (HTTP 5xx)
+    │   ├── ServerError              the service failed                       (HTTP 5xx, 408)
     │   └── UnexpectedAnswerError    an answer that the API does not document
     ├── TransportError               no answer: timeout, reset, TLS, DNS
     ├── InvalidArgumentError         a setting or an argument that can never work (also a ValueError)
@@ -128,7 +128,7 @@ class RateLimitError(VectorizeApiError):
 
 
 class ServerError(VectorizeApiError):
-    """The service failed."""
+    """The service failed, or did not get the request in time."""
 
     transient = True
     permanent = False
@@ -237,7 +237,7 @@ def api_error_class(status: int, code: int | None) -> type[VectorizeApiError]:
         return RateLimitError
     if status in (401, 403):
         return AuthenticationError
-    if status >= 500:
+    if status >= 500 or status == 408:  # 408: the request did not arrive in time
         return ServerError
     return UnexpectedAnswerError if status < 400 else VectorizeApiError
 

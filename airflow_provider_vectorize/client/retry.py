@@ -1,6 +1,6 @@
 """The retry policy, the only one: what is repeated, how often, and after how long.
 
-Transient errors (429, code 40041, 5xx, timeouts, connection errors) are repeated up to ``max_attempts`` times
+Transient errors (429, code 40041, 5xx, 408, timeouts, connection errors) are repeated up to ``max_attempts`` times
 with exponential back-off and full jitter. A throttled token is blocked for five minutes, so 429 is waited out:
 for as long as ``Retry-After`` says, or, when it says nothing, for at least 330 seconds in all.
 """

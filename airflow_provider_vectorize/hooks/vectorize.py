@@ -27,7 +27,7 @@ from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
 from airflow_provider_vectorize.visibility import Target
-from airflow_provider_vectorize.waiting import Wait, refuse_to_sleep, write_sentinel
+from airflow_provider_vectorize.waiting import Wait, refuse_to_sleep, sleep_briefly, write_sentinel
 
 Operation = Literal["upsert", "insert"]
 Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
@@ -259,17 +259,21 @@ class VectorizeHook(BaseHook):
         while not wait.look(client):
             left = deadline - time.monotonic()
             if left <= 0:
-                self.delete_sentinels(wait)
                 raise wait.timed_out(timeout)
             time.sleep(min(poll_interval, left))
         self.delete_sentinels(wait)
 
     def delete_sentinels(self, wait: Wait) -> None:
-        """Delete the vectors that were written only to recognise a write by. A failure is logged only."""
+        """Delete the vectors that were written only to recognise a write by, once all of them have been seen.
+
+        Whatever goes wrong here is logged only, and soon: the writes are proved.
+        """
         ids = [target.sentinel for target in wait.targets if target.sentinel is not None]
+        if not ids:
+            return
         try:
-            self.conn.delete_by_ids(wait.index_name, ids)
-        except VectorizeError as error:
+            self.settings.client(max_attempts=2, sleep=sleep_briefly).delete_by_ids(wait.index_name, ids)
+        except Exception as error:  # noqa: BLE001  # the connection may be gone, too
             self.log.warning(
                 "Index %r: the sentinels %s could not be deleted: %s", wait.index_name, ids, error
             )

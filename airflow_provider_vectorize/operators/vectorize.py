@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -18,12 +17,7 @@ from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, is_first
 from airflow_provider_vectorize.hooks.storage import Source
 from airflow_provider_vectorize.hooks.vectorize import Operation, VectorizeHook, fail_fast
 from airflow_provider_vectorize.ingest import IngestOptions, Report
-from airflow_provider_vectorize.triggers.vectorize import (
-    BACKSTOP_SECONDS,
-    VectorizeMutationTrigger,
-    raise_for_status,
-    waited_for,
-)
+from airflow_provider_vectorize.triggers.vectorize import deferral, raise_for_status, waited_for
 from airflow_provider_vectorize.waiting import Wait
 
 #: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
@@ -57,7 +51,8 @@ class VectorizeUpload(BaseOperator):
         how many, so the report cannot count what was accepted.
     :param wait_for_completion: end only once the load can be seen.
     :param sentinel: after the load, write one vector of a reserved id in the namespace ``airflow-fence``, by which
-        any load can be recognised, even one that changes nothing; whoever waits deletes it.
+        any load can be recognised, even one that changes nothing; the wait that has seen it deletes it, so it
+        serves one wait.
     :param poll_interval: seconds between two looks, with ``wait_for_completion``.
     :param completion_timeout: seconds after which the wait fails, with ``wait_for_completion``; default 600.
     :param deferrable: wait in the triggerer, with ``wait_for_completion``; default: Airflow's
@@ -166,9 +161,9 @@ class VectorizeUpload(BaseOperator):
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
         wait = waited_for(event)
-        self.hook.delete_sentinels(wait)
         with fail_fast():
             raise_for_status(event)
+        self.hook.delete_sentinels(wait)
         if (checkpoint := TaskCheckpoint.of(context)) is not None:
             checkpoint.clear()
         return wait.targets[0].mutation_id
@@ -208,28 +203,16 @@ class VectorizeUpload(BaseOperator):
             raise
 
     def _wait(self, report: Report) -> None:
-        target = report.target()
         if not self.deferrable:
             self.hook.wait_for_mutation(
                 report.index_name, report, poll_interval=self.poll_interval, timeout=self.completion_timeout
             )
             return
-        wait = Wait(report.index_name, [target])
+        wait = Wait(report.index_name, [report.target()])
         if wait.look(self.hook.polling_client()):
             self.hook.delete_sentinels(wait)
             return
-        self.defer(
-            trigger=VectorizeMutationTrigger(
-                conn_id=self.conn_id,
-                index_name=report.index_name,
-                targets=[target.to_dict()],
-                deadline=time.time() + self.completion_timeout,
-                poll_interval=self.poll_interval,
-                timeout=self.completion_timeout,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.completion_timeout + BACKSTOP_SECONDS),
-        )
+        self.defer(**deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout))
 
     def on_kill(self) -> None:
         """Let the upload end: no new request, the checkpoint stored."""

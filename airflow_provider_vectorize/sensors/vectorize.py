@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -25,17 +24,14 @@ from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
 from airflow_provider_vectorize.hooks.storage import Source, source_exists
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook, fail_fast
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.triggers.vectorize import (
-    BACKSTOP_SECONDS,
-    VectorizeMutationTrigger,
-    raise_for_status,
-    waited_for,
-)
+from airflow_provider_vectorize.triggers.vectorize import deferral, raise_for_status, waited_for
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait
 
 _SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
 _MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
+#: What a template makes of an XCom that is missing, and Airflow 2 of a mapped upstream: words, but no ids.
+_RENDERED = re.compile(r"None|null|Lazy.*")
 
 
 class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
@@ -50,8 +46,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         file matches. Templated.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
-    without ``vectors``, and of a sensor: ``poke_interval``, ``timeout``, ``mode`` (``poke`` or ``reschedule``),
-    ``soft_fail`` and so on.
+    without ``vectors``, and of a sensor, with Airflow's defaults: ``poke_interval`` (60 s), ``timeout`` (7 days),
+    ``mode`` (``poke`` or ``reschedule``), ``soft_fail`` and so on.
     """
 
     operation = "upsert"
@@ -93,12 +89,13 @@ class VectorizeMutationSensor(BaseSensorOperator):
     :param mutation_id: a mutation id (``mutation_id=upsert.output``), a list of them (a mapped upstream's output
         too), or text with ids in it. Templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
-
+    :param timeout: seconds after which the wait fails; default 600, and not Airflow's 7 days.
+    :param poke_interval: seconds between two looks; default 10. Each costs one request, with a read-back up to three,
+        of the 1,200 that a token has in 5 minutes.
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
 
-    The other parameters are those of a sensor: ``poke_interval`` (each look costs one request, with a read-back up
-    to three, of the 1,200 that a token has in 5 minutes), ``timeout``, ``mode`` (``poke`` or ``reschedule``),
-    ``soft_fail`` and so on. They mean the same in every mode.
+    The other parameters are those of a sensor. ``timeout``, ``poke_interval``, ``soft_fail`` and ``never_fail`` mean
+    the same in every mode; ``exponential_backoff``, ``max_wait`` and ``silent_fail`` do nothing once it is deferred.
     """
 
     template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
@@ -109,10 +106,12 @@ class VectorizeMutationSensor(BaseSensorOperator):
         index_name: str | None = None,
         mutation_id: str | Iterable[str] | XComArg,
         conn_id: str = VectorizeHook.default_conn_name,
+        timeout: float | timedelta = 600.0,
+        poke_interval: float | timedelta = 10.0,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         self.index_name = index_name
         self.mutation_id = mutation_id
         self.conn_id = conn_id
@@ -131,35 +130,31 @@ class VectorizeMutationSensor(BaseSensorOperator):
         try:
             super().execute(context)
         except AirflowSensorTimeout as timeout:
-            self.hook.delete_sentinels(self._wait)
             text = str(self._wait.timed_out(self.timeout))
             # As after a deferral.
             raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from timeout
-        except AirflowSkipException:
-            self.hook.delete_sentinels(self._wait)
-            raise
         self.hook.delete_sentinels(self._wait)
         return _ids(self._wait)
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
-        """Look once. A transient error says nothing, and the wait goes on."""
+        """Look. An error that may pass says nothing, and the wait goes on."""
         with fail_fast():
             if self._wait.look(self._client):
                 return True
         if self.deferrable:
             # Within the sensor's own loop, so that whatever it does with errors holds here too.
-            self._defer(self._wait)
+            self.defer(**deferral(self.conn_id, self._wait, self.poke_interval, self.timeout))
         self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
         return False
 
     def execute_complete(self, context: Context, event: Any) -> str | list[str]:  # noqa: ARG002  # Airflow's signature
         """Go on after the wait in the triggerer."""
         wait = waited_for(event)
-        self.hook.delete_sentinels(wait)
         try:
             raise_for_status(event)
         except MutationTimeoutError as timeout:
             raise AirflowSensorTimeout(str(timeout)) from timeout
+        self.hook.delete_sentinels(wait)
         return _ids(wait)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -170,20 +165,6 @@ class VectorizeMutationSensor(BaseSensorOperator):
             if self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
-
-    def _defer(self, wait: Wait) -> None:
-        self.defer(
-            trigger=VectorizeMutationTrigger(
-                conn_id=self.conn_id,
-                index_name=wait.index_name,
-                targets=[target.to_dict() for target in wait.targets],
-                deadline=time.time() + self.timeout,
-                poll_interval=self.poke_interval,
-                timeout=self.timeout,
-            ),
-            method_name="execute_complete",
-            timeout=timedelta(seconds=self.timeout + BACKSTOP_SECONDS),
-        )
 
     def _targets(self, context: Context) -> list[Target]:
         ids = mutation_ids(self.mutation_id)
@@ -223,10 +204,10 @@ def mutation_ids(value: Any) -> list[str]:
         ids = [id_ for item in value for id_ in mutation_ids(item)]
     else:
         ids = []
-    if not ids or not all(_MUTATION_ID.fullmatch(id_) for id_ in ids):
+    if not ids or not all(_MUTATION_ID.fullmatch(id_) and not _RENDERED.fullmatch(id_) for id_ in ids):
         raise InvalidArgumentError(
             f"mutation_id must be one or more mutation ids, got {str(value)[:200]!r}: did the upstream task upload "
-            "something?"
+            "something? Pass its output as it is, mutation_id=upload.output, and not by a template"
         )
     return list(dict.fromkeys(ids))
 

@@ -29,22 +29,38 @@ _polls: dict[_Key, SharedPoll] = {}
 
 
 class PolledWait(Wait):
-    """A wait that takes part in a poll.
+    """A wait that takes part in a poll. The first look that begins after its deadline is its last.
 
     :param index_name: the index.
     :param targets: what to wait for.
     :param interval: seconds between two looks.
+    :param deadline: in seconds since the epoch.
+    :param timeout: how many seconds the wait was given in all, for the message.
     """
 
-    def __init__(self, index_name: str, targets: Sequence[Target], interval: float) -> None:
+    def __init__(
+        self, index_name: str, targets: Sequence[Target], *, interval: float, deadline: float, timeout: float
+    ) -> None:
         super().__init__(index_name, targets)
         self.interval = interval
+        self.deadline = deadline
+        self.timeout = timeout
         self.begin()
+
+    @property
+    def late(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.time() >= self.deadline
 
     def begin(self) -> None:
         """Be ready for a poll."""
         #: Done once all can be seen, or with the error that ends the wait.
         self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def expire(self) -> None:
+        """End at the deadline, unless it has ended already."""
+        if not self.ended.done():
+            self.ended.set_exception(self.timed_out(self.timeout))
 
     def learn(self, seen: Look) -> None:
         """Take in what a look has shown."""
@@ -53,10 +69,10 @@ class PolledWait(Wait):
             self.ended.set_result(None)
 
     def fail(self, error: Exception) -> None:
-        """Take in that a look has failed: a transient error says nothing, any other ends the wait."""
+        """Take in that a look has failed: a permanent error ends the wait, and so does a bug."""
         super().fail(error)
-        transient = isinstance(error, VectorizeError) and error.transient
-        if not transient and not self.ended.done():
+        passing = isinstance(error, VectorizeError) and not error.permanent
+        if not passing and not self.ended.done():
             self.ended.set_exception(error)
 
 
@@ -114,6 +130,7 @@ class SharedPoll:
 
     async def _look_once(self) -> None:
         targets = self._in_turn()
+        last = [wait for wait in self._waits if wait.late]
         try:
             seen = await asyncio.get_running_loop().run_in_executor(
                 self._thread, look, self._client, self._index_name, targets, self._turn
@@ -124,13 +141,15 @@ class SharedPoll:
             )
             for wait in self._waits:
                 wait.fail(error)
-            return
-        self._turn += 1
-        for target in targets:
-            if any(probe.id in seen.read for probe in target.probes):
-                self._reads[target] += 1
-        for wait in self._waits:
-            wait.learn(seen)
+        else:
+            self._turn += 1
+            for target in targets:
+                if any(probe.id in seen.read for probe in target.probes):
+                    self._reads[target] += 1
+            for wait in self._waits:
+                wait.learn(seen)
+        for wait in last:
+            wait.expire()
 
     def _in_turn(self) -> list[Target]:
         # Those read least come first, and among them the oldest: everyone gets a turn, also past one that is stuck.

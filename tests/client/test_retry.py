@@ -16,6 +16,7 @@ from tests.fake_time import FakeTime
 @pytest.mark.parametrize(
     "fault",
     [
+        {"status_code": 408},
         {"status_code": 500},
         {"status_code": 503, "json": failure(1, "x")},
         {"status_code": 429},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
@@ -10,6 +12,7 @@ from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from airflow_provider_vectorize.visibility import Probe, Target
+from airflow_provider_vectorize.waiting import Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 
@@ -101,6 +104,85 @@ def test_the_sensor_takes_the_sentinel_along_and_deletes_it(emulator, client, da
     assert ended.state == "success"
     emulator.set_visibility("immediate")
     assert not [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
+
+
+def sentinels(emulator, client):
+    emulator.set_visibility("immediate")
+    return [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
+
+
+@pytest.mark.parametrize("mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
+@pytest.mark.parametrize("option", [{}, {"soft_fail": True}], ids=str)
+def test_a_sentinel_that_was_not_seen_stays_for_the_wait_that_is_cleared(
+    emulator, client, dag, run_dag, mode, option
+):
+    emulator.set_visibility("manual")
+    with dag:
+        load = upsert(wait_for_completion=False, sentinel=True)
+        VectorizeMutationSensor(
+            task_id="wait",
+            index_name=INDEX,
+            mutation_id=load.output,
+            poke_interval=0.1,
+            timeout=0.5,
+            **mode,
+            **option,
+        )
+    ended = run_dag(dag)
+    assert ended.task_state("wait") == ("skipped" if option else "failed")
+    assert len(sentinels(emulator, client)) == 1
+    VectorizeHook().wait_for_mutation(INDEX, ended.xcom("upsert", "report"), timeout=5)
+    assert sentinels(emulator, client) == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_operator_leaves_a_sentinel_that_it_has_not_seen(emulator, client, dag, run_dag, deferrable):
+    emulator.set_visibility("manual")
+    with dag:
+        upsert(sentinel=True, deferrable=deferrable, timeout=0.5)
+    assert run_dag(dag).state == "failed"
+    assert len(sentinels(emulator, client)) == 1
+
+
+class TestDeletingASentinel:
+    """It comes after the proof: whatever goes wrong, the wait stays green."""
+
+    WAIT = Wait(INDEX, [Target("m", (), (Probe("s", "S"),), "s")])
+
+    @pytest.fixture
+    def log(self, caplog, capfd):
+        return lambda: caplog.text + "".join(capfd.readouterr())
+
+    @pytest.mark.parametrize(
+        "fault",
+        [
+            {"kind": "status", "status": 403},
+            {"kind": "status", "status": 503},
+            {"kind": "status", "status": 429, "retry_after": 300},
+            {"kind": "reset"},
+        ],
+        ids=str,
+    )
+    def test_a_failure_is_logged_only_and_soon(self, emulator, log, fault):
+        emulator.add_faults([{"operation": "delete_by_ids", "times": 100, **fault}])
+        started = time.monotonic()
+        VectorizeHook().delete_sentinels(self.WAIT)
+        assert time.monotonic() - started < 5
+        assert "the sentinels ['s'] could not be deleted" in log()
+
+    def test_one_passing_error_is_repeated(self, emulator, log):
+        emulator.add_faults([{"operation": "delete_by_ids", "times": 1, "kind": "status", "status": 503}])
+        VectorizeHook().delete_sentinels(self.WAIT)
+        assert "could not be deleted" not in log()
+        assert [row["status"] for row in emulator.log()] == [503, 200]
+
+    def test_a_connection_that_is_gone_is_logged_only(self, log):
+        VectorizeHook("gone").delete_sentinels(self.WAIT)
+        assert "could not be deleted" in log()
+
+    def test_without_one_the_connection_is_not_even_looked_up(self, log):
+        VectorizeHook("gone").delete_sentinels(Wait(INDEX, [Target("m")]))
+        assert "could not be deleted" not in log()
 
 
 class TestHook:

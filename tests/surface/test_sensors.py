@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import timedelta
 
 import pytest
 from airflow.providers.common.compat.sdk import task
@@ -16,6 +17,7 @@ from airflow_provider_vectorize.sensors.vectorize import (
     VectorizeUpsertSensor,
     mutation_ids,
 )
+from airflow_provider_vectorize.visibility import Probe, Target, digest
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
@@ -89,6 +91,33 @@ class TestMutationSensor:
         assert "No upstream task has a report" not in ended.log
         assert client.index_info(INDEX).vector_count == 3
 
+    def test_rescheduled_it_sees_more_writes_than_one_look_can_read_back(
+        self, emulator, client, dag, run_dag
+    ):
+        emulator.set_visibility("manual")
+        [values] = [record["values"] for record in vectors("v")]
+        records = [{"id": f"v{n}", "values": values} for n in range(60)]
+        ids = [client.upsert(INDEX, ndjson([record]).encode()).id for record in records]
+        client.upsert(INDEX, FOREIGN.encode())  # its watermark proves nothing
+
+        @task
+        def uploaded(n, ti=None):
+            probe = Probe(f"v{n}", digest(values, None, None))
+            ti.xcom_push(key="report", value=Target(ids[n], probes=(probe,)).to_dict())
+            return ids[n]
+
+        @task
+        def become_visible():
+            threading.Timer(1.0, emulator.apply).start()
+
+        with dag:
+            uploads = uploaded.expand(n=list(range(60)))
+            wait = sensor(uploads, mode="reschedule")
+            uploads >> become_visible() >> wait
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "success"
+        assert ended.xcom("wait") == ids
+
     def test_it_finds_the_report_of_an_indirect_upstream(self, emulator, dag, run_dag):
         @task
         def between(mutation_id):
@@ -141,12 +170,29 @@ class TestMutationSensor:
         assert f"last seen processed up to mutation {watermark}" in ended.log
         assert "sentinel=True" in ended.log
 
+    def test_the_deadline_says_that_a_later_load_may_have_written_the_records_again(
+        self, emulator, client, dag, run_dag
+    ):
+        @task
+        def another_loads_them(mutation_id):
+            client.upsert(INDEX, ndjson([{"id": "a", "values": [7.0] * 32}]).encode())
+
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            another_loads_them(upsert.output) >> sensor(upsert.output, timeout=0.7)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert "may have been written again since" in ended.log
+
     @pytest.mark.parametrize("mode", MODES, ids=str)
     def test_passing_errors_do_not_fail_the_wait(self, emulator, dag, run_dag, mode):
         emulator.add_faults(
             [
                 {"operation": "index_info", "times": 2, "kind": "status", "status": 503},
                 {"operation": "index_info", "times": 1, "kind": "reset"},
+                {"operation": "index_info", "times": 1, "kind": "status", "status": 408},
+                {"operation": "index_info", "times": 1, "kind": "status", "status": 302},
+                {"operation": "index_info", "times": 1, "kind": "status", "status": 200},  # success: false
                 {"operation": "index_info", "times": 1, "kind": "status", "status": 429, "retry_after": 1},
             ]
         )
@@ -155,7 +201,7 @@ class TestMutationSensor:
             sensor(upsert.output, **mode)
         ended = run_dag(dag)
         assert ended.state == "success"
-        assert ended.log.count("Could not look at index 'docs'") >= 4
+        assert ended.log.count("Could not look at index 'docs'") >= 7
 
     @pytest.mark.parametrize("mode", MODES, ids=str)
     @pytest.mark.parametrize(("option", "state"), [({}, "failed"), ({"soft_fail": True}, "skipped")])
@@ -171,6 +217,13 @@ class TestMutationSensor:
         assert ended.tasks["wait"][0].try_number == 1
         assert "index 'nowhere'" in ended.log
 
+    def test_a_template_of_an_xcom_that_is_missing_is_an_error_that_says_so(self, emulator, dag, run_dag):
+        with dag:
+            sensor("{{ ti.xcom_pull(task_ids='nothing_of_that_name') }}")
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert "got 'None'" in ended.log
+
     def test_an_upstream_that_returned_nothing_is_an_error_that_says_so(self, emulator, dag, run_dag):
         @task
         def nothing():
@@ -181,6 +234,36 @@ class TestMutationSensor:
         ended = run_dag(dag)
         assert ended.task_state("wait") == "failed"
         assert "did the upstream task upload something?" in ended.log
+
+
+class TestTheSensorsDefaults:
+    """Airflow's own are 7 days and a minute; they are for files."""
+
+    def times(self, **kwargs):
+        made = VectorizeMutationSensor(task_id="wait", mutation_id="m", **kwargs)
+        return made.timeout, made.poke_interval
+
+    def test_ten_minutes_and_ten_seconds(self):
+        assert self.times() == (600, 10)
+
+    def test_default_args_win(self):
+        ours = {"timeout": timedelta(hours=1), "poke_interval": 30}
+        assert self.times(default_args=ours) == (3600, 30)
+
+    def test_what_is_given_wins_over_default_args(self):
+        ours = {"timeout": 3600, "poke_interval": 30}
+        given = {"timeout": timedelta(minutes=1), "poke_interval": timedelta(seconds=5)}
+        assert self.times(default_args=ours, **given) == (60, 5)
+
+    def test_a_mapped_sensor_has_them_too(self, dag):
+        dag.default_args["timeout"] = 50
+        with dag:
+            mapped = VectorizeMutationSensor.partial(task_id="wait").expand(mutation_id=["a", "b"])
+        made = mapped.unmap({"mutation_id": "a"})
+        assert (made.timeout, made.poke_interval) == (50, 10)
+
+    def test_waiting_for_files_keeps_airflows_own(self, dag):
+        assert VectorizeUpsertSensor(task_id="upsert", source="x").timeout == 7 * 24 * 3600
 
 
 class TestMutationIds:
@@ -202,6 +285,15 @@ class TestMutationIds:
     def test_anything_else_is_refused(self, value):
         with pytest.raises(InvalidArgumentError, match="mutation_id"):
             mutation_ids(value)
+
+    @pytest.mark.parametrize(
+        "text",
+        ["None", "null", "['m-1', None]", "LazySelectSequence([3 items])", "LazyXComSequence([1 item])"],
+    )
+    def test_a_template_that_rendered_to_no_id_is_refused_with_what_to_write_instead(self, text):
+        with pytest.raises(InvalidArgumentError, match=r"mutation_id=upload\.output") as refused:
+            mutation_ids(text)
+        assert text in str(refused.value)
 
 
 class TestUpsertSensor:

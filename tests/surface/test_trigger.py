@@ -13,14 +13,18 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import MutationTimeoutError
 from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from airflow_provider_vectorize.triggers import poller
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.triggers.vectorize import (
     VectorizeMutationTrigger,
+    deferral,
     raise_for_status,
     waited_for,
 )
 from airflow_provider_vectorize.visibility import Probe, Target, digest
+from airflow_provider_vectorize.waiting import Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 
@@ -174,6 +178,143 @@ class TestRun:
         monkeypatch.setattr(poller, "look", broken)
         with pytest.raises(RuntimeError, match="a bug"):
             run(trigger(write(client, "a")))
+
+
+class TestDeadline:
+    """The look that finds the deadline passed is the last: it counts, and all that end before it share it."""
+
+    def test_what_can_be_seen_by_the_last_look_is_seen(self, emulator, client):
+        emulator.set_visibility("manual")
+        target = write(client, "a")
+        threading.Timer(1.4, emulator.apply).start()  # between the first look and the deadline
+        [event] = run(trigger(target, poll_interval=1.0, timeout=1.6))
+        assert event["status"] == "visible"
+
+    @pytest.mark.parametrize("timeout", [None, 0.8])
+    def test_an_interval_longer_than_the_wait_is_cut(self, emulator, client, timeout):
+        emulator.set_visibility("delay", 0.3)
+        target = write(client, "a")
+        stored = {**trigger(target).serialize()[1], "deadline": time.time() + 0.8, "timeout": timeout}
+        started = time.monotonic()
+        [event] = run(VectorizeMutationTrigger(**stored | {"poll_interval": 30}))
+        assert event["status"] == "visible"
+        assert time.monotonic() - started < 5
+
+    def test_waits_that_end_one_after_the_other_cost_one_look_an_interval(self, emulator, client):
+        emulator.set_visibility("manual")
+        targets = [write(client, f"v{n}") for n in range(20)]
+        client.upsert(INDEX, ndjson(vectors("foreign")).encode())
+        emulator.clear_log()
+        started = time.monotonic()
+        events = run(
+            *(trigger(target, poll_interval=1.0, timeout=1 + n / 20) for n, target in enumerate(targets))
+        )
+        looks = time.monotonic() - started
+        assert {event["status"] for event in events} == {"timeout"}
+        operations = [row["operation"] for row in emulator.log()]
+        assert operations.count("index_info") <= looks
+        assert operations.count("get_by_ids") <= 2 * looks
+
+    def test_a_look_that_hangs_holds_up_no_deadline(self, emulator, client, monkeypatch):
+        monkeypatch.setattr(triggers, "grace", lambda interval: 0.5)
+        target = write(client, "a")
+        emulator.add_faults([{"operation": "index_info", "kind": "hang", "seconds": 20}])
+        started = time.monotonic()
+        [event] = run(trigger(target, timeout=0.3))
+        assert event["status"] == "timeout"
+        assert time.monotonic() - started < 5
+
+    @pytest.mark.parametrize("interval", [1, 10, 600])
+    def test_airflows_own_timeout_leaves_room_for_a_late_beginning_and_the_last_look(self, interval):
+        arguments = deferral("vectorize_default", Wait(INDEX, [Target("m")]), interval, 600.0)
+        assert arguments["timeout"].total_seconds() >= 600 + 60 + 3 * interval
+
+    def test_the_sensor_defers_with_it(self, emulator, dag, run_dag):
+        emulator.set_visibility("delay", 0.5)
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            VectorizeMutationSensor(
+                task_id="wait",
+                index_name=INDEX,
+                mutation_id=upsert.output,
+                deferrable=True,
+                poke_interval=30,
+                timeout=1,
+            )
+        assert run_dag(dag).task_state("wait") == "success"
+
+
+class TestLookUp:
+    """Looking up the connection may fail for a while, as when a secrets backend is down."""
+
+    @pytest.fixture
+    def backend(self, monkeypatch):
+        """Answer with these errors, one after the other, before the connection is given; None gives it."""
+        given = triggers.get_async_connection
+        answers = []
+
+        async def look_up(conn_id):
+            error = answers.pop(0) if answers else None
+            if error is not None:
+                raise error
+            return await given(conn_id)
+
+        monkeypatch.setattr(triggers, "get_async_connection", look_up)
+        return answers
+
+    @pytest.mark.parametrize("error", [OSError("vault is sealed"), TimeoutError("vault")], ids=repr)
+    def test_it_is_tried_again_every_interval(self, emulator, client, backend, error):
+        backend += [error] * 3
+        started = time.monotonic()
+        [event] = run(trigger(write(client, "a")))
+        assert event["status"] == "visible"
+        assert time.monotonic() - started >= 0.4
+        assert backend == []
+
+    @pytest.mark.parametrize("error", [OSError("vault is sealed"), TimeoutError("vault")], ids=repr)
+    def test_it_ends_with_the_deadline_which_names_the_error(self, emulator, client, backend, error):
+        backend += [error] * 1000
+        started = time.monotonic()
+        [event] = run(trigger(write(client, "a"), timeout=0.7))
+        assert event["status"] == "timeout"
+        assert 0.7 <= time.monotonic() - started < 5
+        assert f"connection 'vectorize_default' could not be looked up: {error!r}" in event["message"]
+
+    def test_one_error_after_a_time_without_a_triggerer_is_not_the_end(self, emulator, client, backend):
+        backend += [OSError("vault is sealed")]
+        [event] = run(VectorizeMutationTrigger(**late(write(client, "a"))))
+        assert event["status"] == "visible"
+
+    def test_a_cancelled_wait_stops_looking_up(self, emulator, client, backend):
+        backend += [OSError("vault is sealed")] * 1000
+
+        async def cancel():
+            waiting = asyncio.ensure_future(first(trigger(Target("m"))))
+            await asyncio.sleep(0.3)
+            waiting.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await asyncio.wait_for(waiting, 5)
+
+        asyncio.run(cancel())
+
+    def test_a_cancelled_look_up_is_passed_on(self, emulator, client, backend):
+        backend += [asyncio.CancelledError()]
+        with pytest.raises(asyncio.CancelledError):
+            run(trigger(Target("m")))
+
+    def test_before_a_refusal_is_final_it_is_tried_again_too(self, emulator, client, backend):
+        emulator.add_faults([{"operation": "index_info", "times": 1, "kind": "status", "status": 403}])
+        backend += [None, OSError("vault is sealed")]
+        [event] = run(trigger(write(client, "a")))
+        assert (event["status"], event["permanent"]) == ("failed", True)
+        assert "HTTP 403" in event["message"]
+        assert backend == []
+
+    def test_a_refused_token_is_not_used_while_it_is_looked_up(self, emulator, client, backend):
+        emulator.add_faults([{"operation": "index_info", "times": 1000, "kind": "status", "status": 403}])
+        backend += [None] + [OSError("vault is sealed")] * 10
+        run(trigger(write(client, "a")))
+        assert [row["operation"] for row in emulator.log()].count("index_info") == 1
 
 
 class TestToken:
