@@ -39,6 +39,7 @@ class VectorizeMutationTrigger(BaseTrigger):
     :param poll_interval: seconds between two looks, not more than ``timeout``; the shortest of those who wait on the
         index counts.
     :param timeout: how many seconds the wait was given in all; None: what is left until the deadline.
+    :param seen: mutations among the targets that were seen before: they need not be proved again.
     :param unknown: arguments that another version has written; ignored.
     """
 
@@ -51,6 +52,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float = 10.0,
         timeout: float | None = None,
+        seen: Sequence[str] = (),
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
@@ -60,6 +62,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         self.index_name = index_name
         self.targets = [Target.from_dict(target) for target in targets]
         self.deadline = deadline
+        self.seen = list(seen)
         self.timeout = max(0.0, deadline - time.time()) if timeout is None else timeout
         self.poll_interval = min(poll_interval, self.timeout)
 
@@ -74,6 +77,7 @@ class VectorizeMutationTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "timeout": self.timeout,
+                "seen": self.seen,
             },
         )
 
@@ -87,7 +91,7 @@ class VectorizeMutationTrigger(BaseTrigger):
         deadline = max(self.deadline, now + self.poll_interval)
         wait = PolledWait(
             self.index_name,
-            self.targets,
+            [target for target in self.targets if target.mutation_id not in self.seen],
             interval=self.poll_interval,
             deadline=deadline,
             timeout=self.timeout,
@@ -164,6 +168,7 @@ def deferral(conn_id: str, wait: Wait, poll_interval: float, timeout: float) -> 
         deadline=time.time() + timeout,
         poll_interval=poll_interval,
         timeout=timeout,
+        seen=[target.mutation_id for target in wait.targets if target not in wait.pending],
     )
     # The trigger ends itself, unless no triggerer runs; the grace counts twice for one that begins after the deadline.
     backstop = timedelta(seconds=timeout + 2 * grace(trigger.poll_interval))

@@ -86,12 +86,34 @@ class TestSerialization:
             "deadline",
             "poll_interval",
             "timeout",
+            "seen",
         }
 
     def test_it_holds_neither_the_token_nor_values(self, emulator, client):
         text = json.dumps(trigger(write(client, "a")).serialize())
         assert TOKEN not in text
         assert "values" not in text
+
+
+class TestSeenBefore:
+    """A mutation that only its own moment on the watermark could prove, and did, before the wait was deferred."""
+
+    def test_it_is_not_waited_for_again(self, emulator, client):
+        before, now = Target(write(client, "a").mutation_id), Target(write(client, "b").mutation_id)
+        [event] = run(trigger(before, now, seen=[before.mutation_id], timeout=5))
+        assert event["status"] == "visible"
+        assert waited_for(event).targets == (before, now)
+        [event] = run(trigger(before, now, timeout=0.3))
+        assert event["status"] == "timeout", "so it would have been"
+
+    def test_the_sensor_says_so_when_it_defers(self, emulator, client):
+        emulator.set_visibility("manual")
+        first_one = write(client, "a").mutation_id
+        emulator.apply()
+        second = write(client, "b").mutation_id
+        wait = Wait(INDEX, [Target(first_one), Target(second)])
+        assert not wait.look(client)
+        assert deferral("vectorize_default", wait, 1.0, 5.0)["trigger"].seen == [first_one]
 
 
 class TestEvent:
