@@ -68,7 +68,7 @@ class VectorizeClient:
     :param api_key: the Global API key.
     :param base_url: address of the API; ``/client/v4`` is appended unless it is there. Plain http is refused unless
         the host is loopback.
-    :param timeout: seconds to wait for the next byte of an answer; at most 10 of them to connect, and for 1 MiB of a
+    :param timeout: seconds to wait for the next byte of an answer; at most 10 of them to connect, and for 2 MiB of a
         body to leave.
     :param max_attempts: requests for one call, at least 1. A throttled call may take more, see the retry policy.
     :param session: a requests session, with its own adapters and ``verify``. Default: a new one.

@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 CONNECT_TIMEOUT = 10.0
 #: Bytes of a body that are sent at a time: ``sendall`` takes the time limit of its socket for all that it is given,
 #: and nobody knows how long a whole body may take.
-PIECE_BYTES = 1024 * 1024
+PIECE_BYTES = 2 * 1024 * 1024
 #: Far above any answer of the API; it bounds what a wrong address can make us hold.
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_TEXT_CHARS = 1_000
