@@ -211,9 +211,8 @@ class Records:
             except Exception as error:
                 raise SourceError(f"vectors broke off after record {before.line}: {error!r}") from error
             after = Position(0, before.line + 1)
-            if isinstance(
-                data, bytes
-            ):  # a line, as an open file gives it: JSON has no newline but between tokens
+            if isinstance(data, bytes):
+                # A line, as an open file gives it. JSON has no newline but between tokens.
                 data = data.replace(b"\n", b" ") + b"\n"
             yield Item(data, before, after)
             before = after

@@ -194,6 +194,14 @@ def test_every_error_pickles(name):
     assert (type(copy), str(copy), copy.__dict__) == (kind, str(error), error.__dict__)
 
 
+def succeed(handler, result):
+    body = b'{"success":true,"errors":[],"messages":[],"result":' + result + b"}"
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
 class Recorder(http.server.BaseHTTPRequestHandler):
     """Answer everything with an empty list of indexes and remember the headers."""
 
@@ -201,11 +209,7 @@ class Recorder(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         self.server.seen.append((self.path, dict(self.headers)))
-        body = b'{"success":true,"errors":[],"messages":[],"result":[]}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        succeed(self, b"[]")
 
     def log_message(self, *args):
         pass
@@ -264,11 +268,7 @@ class Slow(http.server.BaseHTTPRequestHandler):
             left -= len(part)
             real_time.sleep(0.05)
         self.server.missing = left
-        body = b'{"success":true,"errors":[],"messages":[],"result":{"mutationId":"m"}}'
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
+        succeed(self, b'{"mutationId":"m"}')
 
     def log_message(self, *args):
         pass
@@ -279,11 +279,11 @@ def test_a_body_may_take_longer_than_the_timeout_as_long_as_it_moves():
         server.daemon_threads = True
         threading.Thread(target=server.serve_forever, daemon=True).start()
         client = VectorizeClient(
-            ACCOUNT, TOKEN, base_url=f"http://127.0.0.1:{server.server_port}", timeout=0.4, max_attempts=1
+            ACCOUNT, TOKEN, base_url=f"http://127.0.0.1:{server.server_port}", timeout=1.0, max_attempts=1
         )
         started = real_time.monotonic()
-        assert client.upsert("docs", bytes(32 << 20)).id == "m"
-        assert real_time.monotonic() - started > 1.0, "so much longer that it would have timed out"
+        assert client.upsert("docs", bytes(48 << 20)).id == "m"
+        assert real_time.monotonic() - started > 2.0, "so much longer that it would have timed out"
         assert server.missing == 0
         server.shutdown()
 
