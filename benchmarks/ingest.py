@@ -230,8 +230,10 @@ def speed(lines: list[str]) -> None:
             got = series(contender("ours, compact", file, slow), curl(file, slow))
     lines += [
         "",
-        "What each step costs, in one thread, added to the one before (median of 3). What is left to the seconds above is "
-        "sending, at the same time, and the last chunk, which goes alone:",
+        (
+            "What each step costs, in one thread, added to the one before (median of 3). What is left to the seconds "
+            "above is sending, at the same time, and the last chunk, which goes alone:"
+        ),
         "",
         *(
             f"- {step}: {statistics.median(run[step] for run in stages):.2f} s"
