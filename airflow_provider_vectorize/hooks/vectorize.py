@@ -30,6 +30,8 @@ from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Wait, refuse_to_sleep, sleep_briefly, write_sentinel
 
 Operation = Literal["upsert", "insert"]
+#: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
+Vectors = str | bytes | Iterable[Mapping[str, Any] | bytes]
 Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
 
 
@@ -127,7 +129,7 @@ class VectorizeHook(BaseHook):
         index_name: str | None = None,
         *,
         source: Source | None = None,
-        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        vectors: Vectors | None = None,
         **options: Any,
     ) -> Report:
         """Load vectors, replacing those whose id exists.
@@ -137,7 +139,7 @@ class VectorizeHook(BaseHook):
         :param index_name: default: the connection's.
         :param source: a path or glob, or a list of them, plain or ``.gz``: NDJSON, one vector a line.
         :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
-            ``namespace`` and ``metadata``; a generator is read as it goes.
+            ``namespace`` and ``metadata``, or lines as bytes; a generator or an open binary file is read as it goes.
         :param options: ``rejects_path``, and the fields of
             :class:`~airflow_provider_vectorize.ingest.IngestOptions`.
         :raises VectorizeError: see :mod:`airflow_provider_vectorize.client.errors`.
@@ -149,7 +151,7 @@ class VectorizeHook(BaseHook):
         index_name: str | None = None,
         *,
         source: Source | None = None,
-        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        vectors: Vectors | None = None,
         **options: Any,
     ) -> Report:
         """Load vectors, leaving those whose id exists as they are; otherwise as :meth:`upsert`."""
@@ -161,7 +163,7 @@ class VectorizeHook(BaseHook):
         index_name: str | None = None,
         *,
         source: Source | None = None,
-        vectors: str | bytes | Iterable[Mapping[str, Any]] | None = None,
+        vectors: Vectors | None = None,
         rejects_path: str | PathLike[str] | None = None,
         checkpoint: Checkpoint | None = None,
         stop: threading.Event | None = None,

@@ -60,8 +60,8 @@ class Chunk:
         return bytes(self.text[entry.begin : entry.end])
 
 
-class Body:
-    """Some records of a chunk as the body of a request, without a copy of their lines.
+class Lines:
+    """Lines of some records of a chunk as the body of a request, without a copy of them.
 
     :param text: the text of the chunk.
     :param entries: what to send of it, in this order.
@@ -153,7 +153,7 @@ class Chunker:
         self._chunk.bytes_read += item.end.offset - item.start.offset
 
     def _room(self) -> memoryview:
-        # Filling fresh memory costs four times as much as copying does, unless it comes in huge pages: numpy asks
+        # Filling fresh memory costs several times as much as copying does, unless it comes in huge pages: numpy asks
         # for these. What is not filled takes no memory.
         return np.empty(self._max_bytes, np.uint8).data
 

@@ -48,7 +48,7 @@ def ingest(
 
     :param client: the client; its retries are the only ones.
     :param index_name: the index, which must exist.
-    :param records: NDJSON as str or bytes, an iterable of mappings (read once, a generator too), or a list of
+    :param records: NDJSON as str or bytes, an iterable of mappings or lines (read once, a generator too), or a list of
         :class:`~airflow_provider_vectorize.ingest.sources.SourceFile`.
     :param options: see :class:`IngestOptions`.
     :param checkpoint: where to remember how far the load has come. A load from files goes on there; any other starts

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, VectorizeError
 from airflow_provider_vectorize.client.types import Index, Mutation, UnparsableBehavior, Vector
-from airflow_provider_vectorize.ingest.chunks import Body, Chunk, Chunker, Entry
+from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry, Lines
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.probes import SentIds, choose
@@ -37,13 +37,13 @@ class Client(Protocol):
         ...
 
     def upsert(
-        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Lines, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Send one body of NDJSON: vectors whose id exists are replaced."""
         ...
 
     def insert(
-        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
+        self, index_name: str, body: Lines, unparsable_behavior: UnparsableBehavior = "error"
     ) -> Mutation:
         """Send one body of NDJSON: vectors whose id exists are left as they are."""
         ...
@@ -207,7 +207,7 @@ class Pipeline:
                 self._failure = self._failure or outcome.error
                 self._window.fail()
 
-    def _request(self, body: Body) -> Mutation:
+    def _request(self, body: Lines) -> Mutation:
         operation = self._client.upsert if self._options.operation == "upsert" else self._client.insert
         return operation(self._index_name, body, self._options.unparsable_behavior)
 

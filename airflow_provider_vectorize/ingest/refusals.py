@@ -17,7 +17,7 @@ from airflow_provider_vectorize.client.errors import (
     TooManyRejectsError,
 )
 from airflow_provider_vectorize.client.types import Mutation
-from airflow_provider_vectorize.ingest.chunks import Body, Chunk, Entry
+from airflow_provider_vectorize.ingest.chunks import Chunk, Entry, Lines
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.rejects import Reject
@@ -28,7 +28,7 @@ MAX_EXTRA_REQUESTS = 50
 _NAMED_ID = re.compile(r'\bid="(.*?)"(?:[,;]|$)')
 _NAMED_LINE = re.compile(r"\bline Some\((\d+)\)")
 
-Send = Callable[[Body], Mutation]
+Send = Callable[[Lines], Mutation]
 
 
 class Delivery:
@@ -85,7 +85,7 @@ class _Course:
     def deliver(self, piece: list[Entry]) -> None:
         if not piece:
             return
-        body = Body(self._chunk.text, piece)
+        body = Lines(self._chunk.text, piece)
         try:
             mutation = self._request(body)
         except InvalidVectorError as refusal:
@@ -108,7 +108,7 @@ class _Course:
         self.deliver(piece[:middle])
         self.deliver(piece[middle:])
 
-    def _request(self, body: Body) -> Mutation:
+    def _request(self, body: Lines) -> Mutation:
         if self._requests:
             if self._delivery.halted():
                 raise IngestAbortedError("The load was told to stop")

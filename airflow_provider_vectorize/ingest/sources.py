@@ -188,7 +188,7 @@ class Text:
 
 
 class Records:
-    """An iterable of mappings, a generator too; it is read once.
+    """An iterable of mappings, or of lines as bytes; a generator too; it is read once.
 
     :param records: any iterable.
     """
@@ -224,7 +224,7 @@ class Records:
 def as_source(records: object) -> Source:
     """Choose how an input is read.
 
-    :param records: NDJSON as str or bytes, a sequence of :class:`SourceFile`, or an iterable of mappings.
+    :param records: NDJSON as str or bytes, a sequence of :class:`SourceFile`, or an iterable of mappings or lines.
     :raises SourceError: it is none of them.
     """
     if isinstance(records, str | bytes):

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vectorize.ingest.chunks import Body, Chunker, Entry
+from airflow_provider_vectorize.ingest.chunks import Chunker, Entry, Lines
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import START, Item, Position
@@ -41,7 +41,7 @@ def sent(chunk):
 
 
 def body_of(chunk):
-    return Body(chunk.text, list(chunk.entries.values()))
+    return Lines(chunk.text, list(chunk.entries.values()))
 
 
 def test_a_chunk_closes_on_the_number_of_vectors():
@@ -112,7 +112,7 @@ def test_a_body_is_what_was_asked_for_in_as_few_pieces_as_it_can_be(sizes, rando
     entries = [Entry(str(end), end - size, end, START) for size, end in zip(sizes, ends, strict=True)]
     chosen = random.sample(entries, random.randint(0, len(entries)))
     text = bytes(range(sum(sizes)))
-    body = Body(memoryview(text), chosen)
+    body = Lines(memoryview(text), chosen)
     expected = b"".join(text[entry.begin : entry.end] for entry in chosen)
     assert b"".join(body) == b"".join(body) == expected, "it can be sent again"
     assert len(body) == len(expected)
