@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real clients bench bench-emulator bench-xcom lint clean
+.PHONY: help demo test matrix smoke soak real clients bench bench-emulator bench-xcom lint constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -47,10 +47,14 @@ bench-emulator: $(READY) ## how fast the emulator starts, loads and answers
 bench-xcom: $(READY) ## what handing vectors over by XCom costs
 	@$(BIN)/python benchmarks/dags/xcom.py 2>/dev/null | grep ratio
 
-lint: $(READY) ## ruff and mypy
+lint: $(READY) ## ruff, mypy, and whether the constraints hold for every supported Python
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/python scripts/constraints.py --check
+
+constraints: $(READY) ## resolve constraints.txt anew, for every supported Python; UPGRADE=1 for newer versions
+	@$(BIN)/python scripts/constraints.py $(if $(UPGRADE),--upgrade)
 
 clean: ## remove what the targets made
 	rm -rf $(VENV) .work build dist .coverage .hypothesis .mypy_cache .ruff_cache
