@@ -77,9 +77,16 @@ def test_ingest_and_visibility_know_the_client_through_types_limits_and_errors_o
             assert parts <= {"types", "errors", "limits"}, path
 
 
-def test_the_package_itself_is_light():
-    code = (
-        f"import sys, {NAME}; print(sorted({{'numpy', 'requests', 'airflow', 'orjson'}} & set(sys.modules)))"
-    )
+def loaded_by(module: str) -> set[str]:
+    code = f"import sys, {module}; print(*sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert run.stdout.strip() == "[]"
+    return set(run.stdout.split())
+
+
+def test_the_package_itself_is_light():
+    assert not loaded_by(NAME) & {"numpy", "requests", "airflow", "orjson"}
+
+
+@pytest.mark.parametrize("module", ["client.errors", "client.types", "client.limits", "ingest.options"])
+def test_what_a_dag_file_needs_of_the_core_is_light(module):
+    assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "airflow", "orjson", "tenacity"}

@@ -5,16 +5,22 @@ Data goes one way, and each step is a module: :mod:`.sources` reads, :mod:`.reco
 up. :mod:`.pipeline` puts these in a row, and :mod:`.engine` runs it to its end. Beside them: :mod:`.rejects` keeps
 what was refused, :mod:`.checkpoint` remembers how far a load has come, :mod:`.probes` chooses the records by which
 it can be recognised in the index.
+
+A name is loaded when it is first asked for: :class:`IngestOptions`, which says what can never work, is light.
 """
 
-from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
-from airflow_provider_vectorize.ingest.engine import ingest
-from airflow_provider_vectorize.ingest.options import IngestOptions
-from airflow_provider_vectorize.ingest.outcomes import Outcome
-from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
-from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
-from airflow_provider_vectorize.ingest.report import Report
-from airflow_provider_vectorize.ingest.sources import SourceFile, expand
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
+    from airflow_provider_vectorize.ingest.engine import ingest
+    from airflow_provider_vectorize.ingest.options import IngestOptions
+    from airflow_provider_vectorize.ingest.outcomes import Outcome
+    from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
+    from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
+    from airflow_provider_vectorize.ingest.report import Report
+    from airflow_provider_vectorize.ingest.sources import SourceFile, expand
 
 __all__ = [
     "Checkpoint",
@@ -29,3 +35,23 @@ __all__ = [
     "expand",
     "ingest",
 ]
+
+_MODULES = {
+    "Checkpoint": "checkpoint",
+    "Client": "pipeline",
+    "IngestOptions": "options",
+    "Outcome": "outcomes",
+    "Pipeline": "pipeline",
+    "Reject": "rejects",
+    "RejectsFolder": "rejects",
+    "Report": "report",
+    "SourceFile": "sources",
+    "expand": "sources",
+    "ingest": "engine",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import (
@@ -12,7 +12,9 @@ from airflow_provider_vectorize.client.limits import (
     MAX_UPLOAD_VECTORS,
 )
 from airflow_provider_vectorize.client.types import UnparsableBehavior
-from airflow_provider_vectorize.ingest.rejects import RejectsFolder
+
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.ingest.rejects import RejectsFolder
 
 #: A third of what one upload may hold, so that four of them and the next fit a small worker.
 DEFAULT_BATCH_BYTES = 32 * 1024 * 1024
