@@ -167,7 +167,7 @@ class VectorizeHook(BaseHook):
         rejects_path: str | PathLike[str] | None = None,
         checkpoint: Checkpoint | None = None,
         stop: threading.Event | None = None,
-        first_try: bool = True,
+        tried_before: bool = False,
         sentinel: bool = False,
         **options: Any,
     ) -> Report:
@@ -176,14 +176,14 @@ class VectorizeHook(BaseHook):
         :param rejects_path: folder that takes the refused records.
         :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
         :param stop: ends the load once it is set.
-        :param first_try: False when an earlier try may have sent something.
+        :param tried_before: an earlier try may have sent something.
         :param sentinel: write a vector to recognise the load by, see
             :func:`~airflow_provider_vectorize.waiting.write_sentinel`.
         """
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
         name = self.resolve_index_name(index_name)
-        if checkpoint is None and not first_try:
+        if checkpoint is None and tried_before:
             why = (
                 "vectors cannot be entered in the middle" if source is None else "this Airflow keeps no state"
             )
@@ -194,10 +194,11 @@ class VectorizeHook(BaseHook):
                 self.conn,
                 name,
                 source_files(source) if source is not None else vectors,
-                options=IngestOptions(operation=operation, rejects=rejects, **options),
+                options=IngestOptions(operation=operation, **options),
+                rejects=rejects,
                 checkpoint=checkpoint,
                 stop=stop,
-                first_try=first_try,
+                tried_before=tried_before,
             )
             if sentinel:
                 report = report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
@@ -300,7 +301,7 @@ class VectorizeHook(BaseHook):
             source=source,
             vectors=vectors,
             checkpoint=checkpoint,
-            first_try=is_first_try(context),
+            tried_before=not is_first_try(context),
             **options,
         )
         if checkpoint is not None:

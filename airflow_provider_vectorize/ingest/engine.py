@@ -20,7 +20,7 @@ from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fi
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
-from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, listing
+from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, RejectsFolder, listing
 from airflow_provider_vectorize.ingest.report import Account, Report
 from airflow_provider_vectorize.ingest.sources import START, as_source
 
@@ -36,10 +36,11 @@ def ingest(
     records: object,
     *,
     options: IngestOptions = IngestOptions(),  # noqa: B008  # immutable
+    rejects: RejectsFolder | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Callable[[Report], None] | None = None,
     stop: threading.Event | None = None,
-    first_try: bool = True,
+    tried_before: bool = False,
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
@@ -51,14 +52,15 @@ def ingest(
     :param records: NDJSON as str or bytes, an iterable of mappings or lines (read once, a generator too), or a list of
         :class:`~airflow_provider_vectorize.ingest.sources.SourceFile`.
     :param options: see :class:`IngestOptions`.
+    :param rejects: folder for the refused records; None keeps none of them.
     :param checkpoint: where to remember how far the load has come. A load from files goes on there; any other starts
         again.
     :param progress: called with the report so far whenever more was settled.
     :param stop: ends the load when set, from any thread: no chunk is begun any more, those under way are given 1.5
         seconds, the checkpoint is stored. Requests that take longer go on until ``client.abort()`` cuts them. A read
         of the source that hangs is not interrupted.
-    :param first_try: False when an earlier try without a checkpoint may have sent something: no record can then be
-        known to differ from what the index will show.
+    :param tried_before: an earlier try may have sent something of this load: no record can then be known to differ
+        from what the index will show.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
     :raises SourceError: the input is missing, breaks off or cannot be read.
@@ -78,7 +80,7 @@ def ingest(
     journal = Journal(checkpoint, mark)
     # A retry writes the same names again; loads that cannot be told apart never do.
     run = uuid.uuid4().hex[:16] if None in mark.values() else fingerprint(run=mark)["run"]
-    account, tried_before = journal.open()
+    account, continued = journal.open()
     resumed_from = None if account.position == START else account.position.within(source.names)
     if account.complete:
         log.info("An earlier try has loaded all of it, so nothing is sent")
@@ -102,7 +104,8 @@ def ingest(
         options,
         dimensions=index.dimensions,
         account=account,
-        probing=first_try and not tried_before,
+        keep_rejects=rejects is not None,
+        probing=not (tried_before or continued),
         stop=stop or threading.Event(),
     )
     pace = _Pace(started)
@@ -111,7 +114,7 @@ def ingest(
             journal.save(account)
             with closing(pipeline.outcomes()) as outcomes:
                 for outcome in outcomes:
-                    _keep_rejects(outcome, options, run)
+                    _keep_rejects(outcome, rejects, run)
                     if account.add(outcome):
                         journal.save(account)
                     pace.log(account)
@@ -121,7 +124,7 @@ def ingest(
         _judge(account, options)
     except VectorizeError as error:
         error.report = report(failed=True)
-        error.args = (_explain(error, account, options, error.report), *error.args[1:])
+        error.args = (_explain(error, account, rejects, error.report), *error.args[1:])
         raise
     return report()
 
@@ -145,10 +148,10 @@ class _Pace:
             )
 
 
-def _keep_rejects(outcome: Outcome, options: IngestOptions, run: str | None) -> None:
-    if outcome.rejects and options.rejects is not None:
+def _keep_rejects(outcome: Outcome, folder: RejectsFolder | None, run: str | None) -> None:
+    if outcome.rejects and folder is not None:
         try:
-            options.rejects.write(f"rejects-{run}-{outcome.number:06}.ndjson", outcome.rejects)
+            folder.write(f"rejects-{run}-{outcome.number:06}.ndjson", outcome.rejects)
         except RejectsError as error:
             outcome.error = outcome.error or error
 
@@ -164,10 +167,10 @@ def _judge(account: Account, options: IngestOptions) -> None:
         raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
 
 
-def _explain(error: VectorizeError, account: Account, options: IngestOptions, report: Report) -> str:
+def _explain(error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report) -> str:
     lines = [str(error)]
     if account.rejected and not isinstance(error, InvalidRecordError):
-        where = "" if options.rejects is None else f", all of them in {options.rejects.name}"
+        where = "" if folder is None else f", all of them in {folder.name}"
         lines += [f"Refused records ({account.rejected}{where}):", listing(account.named, account.rejected)]
     records = "" if report.accepted is None else f"{report.accepted} records in "
     lines.append(f"Accepted: {records}{report.batches} requests.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import (
@@ -12,9 +12,6 @@ from airflow_provider_vectorize.client.limits import (
     MAX_UPLOAD_VECTORS,
 )
 from airflow_provider_vectorize.client.types import UnparsableBehavior
-
-if TYPE_CHECKING:
-    from airflow_provider_vectorize.ingest.rejects import RejectsFolder
 
 #: A third of what one upload may hold, so that four of them and the next fit a small worker.
 DEFAULT_BATCH_BYTES = 32 * 1024 * 1024
@@ -31,7 +28,6 @@ class IngestOptions:
         invalid.
     :param on_invalid: ``fail`` stops at the first invalid record; ``reject`` goes on without it.
     :param max_rejects: with ``reject``: the load fails at the end when more records were refused.
-    :param rejects: folder for the refused records; None keeps none of them.
     :param compact: send values as the shortest text of the same float32, which is what Vectorize stores; otherwise
         lines pass as they are.
     :param max_batch_vectors: vectors in a request, 1 to 5,000 (limits page).
@@ -46,7 +42,6 @@ class IngestOptions:
     namespace: str | None = None
     on_invalid: Literal["fail", "reject"] = "fail"
     max_rejects: int = 0
-    rejects: RejectsFolder | None = None
     compact: bool = True
     max_batch_vectors: int = MAX_UPLOAD_VECTORS
     max_batch_bytes: int = DEFAULT_BATCH_BYTES

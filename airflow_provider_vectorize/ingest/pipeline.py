@@ -58,6 +58,7 @@ class Pipeline:
     :param options: how.
     :param dimensions: of the index.
     :param account: where to begin; it is not changed.
+    :param keep_rejects: whether refused records are kept whole.
     :param probing: whether records to recognise the load by may be chosen.
     :param stop: ends the load when set.
     """
@@ -71,6 +72,7 @@ class Pipeline:
         *,
         dimensions: int,
         account: Account,
+        keep_rejects: bool,
         probing: bool,
         stop: threading.Event,
     ) -> None:
@@ -78,6 +80,7 @@ class Pipeline:
         self._index_name = index_name
         self._source = source
         self._options = options
+        self._keep_rejects = keep_rejects
         self._probing = probing
         self._stop = stop
         self._start = account.position
@@ -98,7 +101,9 @@ class Pipeline:
             start=account.position,
             number=account.chunks,
         )
-        self._delivery = Delivery(self._request, source.names, options, halted=lambda: self._window.over)
+        self._delivery = Delivery(
+            self._request, source.names, options, keep_rejects, halted=lambda: self._window.over
+        )
         self._delivery.count_rejects(account.rejected)
         self._window = Window(self._delivery.deliver, options.max_in_flight, self._stop)
 
@@ -155,9 +160,7 @@ class Pipeline:
             if self._options.on_invalid == "fail":
                 raise reject.error() from None
             self._delivery.count_rejects(1)
-            return self._chunker.reject(
-                reject if self._options.rejects is None else reject.with_record(item.data), item
-            )
+            return self._chunker.reject(reject.with_record(item.data) if self._keep_rejects else reject, item)
         return self._chunker.add(record, item)
 
     def _deliver_last(self, chunk: Chunk) -> Outcome:

@@ -37,6 +37,7 @@ class Delivery:
     :param send: makes one request.
     :param names: names of the sources.
     :param options: what a refusal means.
+    :param keep_rejects: whether refused records are kept whole.
     :param halted: whether the load was told to stop; asked before every extra request.
     """
 
@@ -45,12 +46,14 @@ class Delivery:
         send: Send,
         names: Sequence[str],
         options: IngestOptions,
+        keep_rejects: bool,
         *,
         halted: Callable[[], bool],
     ) -> None:
         self.send = send
         self.names = names
         self.options = options
+        self.keep_rejects = keep_rejects
         self.halted = halted
         self._rejected = 0
         self._lock = threading.Lock()
@@ -136,7 +139,7 @@ class _Course:
             str(refusal.code),
             f"refused by the API: {refusal.reason or refusal}",
         )
-        if options.rejects is not None:
+        if self._delivery.keep_rejects:
             reject = reject.with_record(self._chunk.line(entry))
         self._outcome.rejects.append(reject)
         successor = self._successor(entry.id)

@@ -191,8 +191,7 @@ class VectorizeUpload(BaseOperator):
                 rejects_path=self.rejects_path,
                 checkpoint=checkpoint,
                 stop=self._stop,
-                # With a checkpoint the ingest itself knows of earlier tries.
-                first_try=checkpoint is not None or is_first_try(context),
+                tried_before=not is_first_try(context),
                 sentinel=self.sentinel,
                 namespace=self.namespace,
                 **self._options(),

@@ -62,10 +62,10 @@ def source(request, tmp_path):
 def test_a_load_that_is_killed_goes_on_where_it_stopped(source, tmp_path, at, after):
     rejects = RejectsFolder(FS, f"{tmp_path}/rejects", "rejects")
     options = IngestOptions(
-        max_batch_vectors=10, max_in_flight=IN_FLIGHT, on_invalid="reject", max_rejects=99, rejects=rejects
+        max_batch_vectors=10, max_in_flight=IN_FLIGHT, on_invalid="reject", max_rejects=99
     )
     whole = FakeClient()
-    expected = ingest(whole, "docs", [source], options=options)
+    expected = ingest(whole, "docs", [source], options=options, rejects=rejects)
     names = {path.name: path.read_bytes() for path in (tmp_path / "rejects").iterdir()}
     assert expected.batches == 40
     for path in (tmp_path / "rejects").iterdir():
@@ -73,8 +73,8 @@ def test_a_load_that_is_killed_goes_on_where_it_stopped(source, tmp_path, at, af
 
     client, store = FakeClient(), Dying(at, after=after)
     with suppress(Killed):
-        ingest(client, "docs", [source], options=options, checkpoint=store)
-    report = ingest(client, "docs", [source], options=options, checkpoint=store)
+        ingest(client, "docs", [source], options=options, rejects=rejects, checkpoint=store)
+    report = ingest(client, "docs", [source], options=options, rejects=rejects, checkpoint=store)
     assert client.vectors == whole.vectors
     # A thread of the first try may still end its request, as the service would when the process is gone.
     assert len(client.bodies) <= expected.batches + IN_FLIGHT
@@ -247,15 +247,14 @@ def test_when_only_bad_records_are_left_the_fence_is_the_last_accepted_record_re
         on_invalid="reject",
         max_rejects=99,
         max_in_flight=1,
-        rejects=rejects,
     )
     path.write_bytes(ndjson([*records(20), *({"id": "x" * 3_000, "values": []} for _ in range(4))]))
     client = FakeClient()
     with pytest.raises(Killed):
-        ingest(client, "docs", [source_file(path)], options=options, checkpoint=store)
+        ingest(client, "docs", [source_file(path)], options=options, rejects=rejects, checkpoint=store)
     store._at = 0
     assert len(client.vectors) == 20
-    report = ingest(client, "docs", [source_file(path)], options=options, checkpoint=store)
+    report = ingest(client, "docs", [source_file(path)], options=options, rejects=rejects, checkpoint=store)
     assert client.ids_by_request[-1] == ["id-19"]
     assert report.mutation_id == client.mutations[-1]
     assert (report.accepted, report.rejected) == (20, 4)

@@ -56,7 +56,9 @@ def test_what_the_api_refuses_is_found_by_its_own_messages_and_the_rest_is_accep
         chunker.add(Record(item["id"], ndjson([item])), place)
     client = client_of(emulator)
     options = IngestOptions(on_invalid="reject", max_rejects=1)
-    delivery = Delivery(lambda body: client.upsert("docs", body), ["in"], options, halted=lambda: False)
+    delivery = Delivery(
+        lambda body: client.upsert("docs", body), ["in"], options, False, halted=lambda: False
+    )
     outcome = delivery.deliver(chunker.flush())
     assert outcome.error is None
     assert [(reject.line, reject.code) for reject in outcome.rejects] == [(51, code)]
@@ -92,8 +94,8 @@ report = ingest(
     [SourceFile(files, source, source)],
     options=IngestOptions(
         max_batch_vectors=25, max_in_flight=4, on_invalid="reject", max_rejects=1_000,
-        rejects=RejectsFolder(files, state + ".rejects", "rejects"),
     ),
+    rejects=RejectsFolder(files, state + ".rejects", "rejects"),
     checkpoint=Store(),
     progress=progress,
 )

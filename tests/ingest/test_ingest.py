@@ -365,7 +365,7 @@ def test_of_a_chunk_that_was_taken_apart_only_the_last_piece_has_probes():
 
 
 def test_a_later_try_has_no_probes():
-    assert ingest(FakeClient(), "docs", records(3), first_try=False).probes == ()
+    assert ingest(FakeClient(), "docs", records(3), tried_before=True).probes == ()
 
 
 def test_without_a_look_at_the_index_there_are_no_probes_and_the_load_goes_on(caplog):

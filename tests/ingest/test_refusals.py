@@ -242,7 +242,7 @@ def test_each_refused_record_is_kept_with_its_place_and_reason(tmp_path):
     path = tmp_path / "in.ndjson"
     path.write_bytes(BROKEN)
     client = FakeClient({"id-5"}, MESSAGES["names the id"])
-    report = ingest(client, "docs", [source_file(path)], options=rejecting(rejects=folder(tmp_path)))
+    report = ingest(client, "docs", [source_file(path)], options=rejecting(), rejects=folder(tmp_path))
     assert report.rejected == 3
     rows = sorted(kept(tmp_path), key=lambda row: row["line"])
     assert [(row["source"], row["line"], row["id"], row["code"]) for row in rows] == [
@@ -258,7 +258,7 @@ def test_each_refused_record_is_kept_with_its_place_and_reason(tmp_path):
 
 def test_a_mended_rejects_folder_loads(tmp_path):
     client = FakeClient()
-    ingest(client, "docs", BROKEN, options=rejecting(rejects=folder(tmp_path)))
+    ingest(client, "docs", BROKEN, options=rejecting(), rejects=folder(tmp_path))
     mended = [row | {"record": record(row["line"] - 1)} for row in kept(tmp_path)]
     for path in (tmp_path / "rejects").iterdir():
         path.write_bytes(ndjson(mended))
@@ -268,12 +268,12 @@ def test_a_mended_rejects_folder_loads(tmp_path):
 
 
 def test_a_rejects_folder_that_is_not_mended_is_refused_again_with_the_same_records(tmp_path):
-    ingest(FakeClient(), "docs", BROKEN, options=rejecting(rejects=folder(tmp_path)))
+    ingest(FakeClient(), "docs", BROKEN, options=rejecting(), rejects=folder(tmp_path))
     before = kept(tmp_path)
     files = expand(FS, f"{tmp_path}/rejects/*", "rejects")
     again = RejectsFolder(FS, f"{tmp_path}/again/rejects", "again")
     with pytest.raises(TooManyRejectsError, match=r"Refused records \(2, all of them in again\):"):
-        ingest(FakeClient(), "docs", files, options=rejecting(0, rejects=again))
+        ingest(FakeClient(), "docs", files, options=rejecting(0), rejects=again)
     assert [row["record"] for row in kept(tmp_path / "again")] == [row["record"] for row in before]
 
 
@@ -287,8 +287,10 @@ def test_rejects_are_closed_before_the_checkpoint_passes_them(tmp_path):
             seen.append((state["account"]["rejected"], len(written)))
 
     items = [record(number, **({"id": ""} if number % 3 == 1 else {})) for number in range(9)]
-    options = rejecting(rejects=folder(tmp_path), max_batch_vectors=2)
-    report = ingest(FakeClient(), "docs", items, options=options, checkpoint=Watching())
+    options = rejecting(max_batch_vectors=2)
+    report = ingest(
+        FakeClient(), "docs", items, options=options, rejects=folder(tmp_path), checkpoint=Watching()
+    )
     assert report.rejected == 3
     assert all(rejected == files for rejected, files in seen), "one file for each checkpoint that has rejects"
 
@@ -302,7 +304,7 @@ def test_mappings_that_json_cannot_hold_are_kept_as_well_as_it_can(tmp_path):
         {1: {2}},
         {"id": "\ud800"},
     ]
-    ingest(FakeClient(), "docs", items, options=rejecting(rejects=folder(tmp_path)))
+    ingest(FakeClient(), "docs", items, options=rejecting(), rejects=folder(tmp_path))
     rows = kept(tmp_path)
     assert [row["line"] for row in rows] == [2, 3, 4, 5, 6]
     assert "object object" in rows[0]["record"]["metadata"]["when"]
@@ -313,16 +315,16 @@ def test_a_folder_that_cannot_be_written_fails_the_load(tmp_path):
     with pytest.raises(
         RejectsError, match=r"1 refused records cannot be written to file:///rejects/rejects-"
     ):
-        ingest(FakeClient(), "docs", [record(0), {}], options=rejecting(rejects=folder(tmp_path)))
+        ingest(FakeClient(), "docs", [record(0), {}], options=rejecting(), rejects=folder(tmp_path))
 
 
 def test_a_load_that_cannot_keep_its_rejects_tells_what_was_accepted_all_the_same(tmp_path):
     (tmp_path / "rejects").write_text("a file is in the way")
     client = FakeClient(before=lambda body: time.sleep(0.05))
     items = [record(0), {}, *records(100)[1:]]
-    options = rejecting(rejects=folder(tmp_path), max_batch_vectors=10, max_in_flight=3)
+    options, store = rejecting(max_batch_vectors=10, max_in_flight=3), Store()
     with pytest.raises(RejectsError) as caught:
-        ingest(client, "docs", items, options=options, checkpoint=(store := Store()))
+        ingest(client, "docs", items, options=options, rejects=folder(tmp_path), checkpoint=store)
     report = caught.value.report
     assert 10 <= report.accepted == len(client.vectors) <= 30
     assert report.stopped_at == ("vectors", report.accepted + 2)
@@ -332,7 +334,9 @@ def test_a_load_that_cannot_keep_its_rejects_tells_what_was_accepted_all_the_sam
 
 def test_two_loads_of_values_keep_their_rejects_beside_each_other(tmp_path):
     for number in (1, 2):
-        ingest(FakeClient(), "docs", [record(0), {"id": number}], options=rejecting(rejects=folder(tmp_path)))
+        ingest(
+            FakeClient(), "docs", [record(0), {"id": number}], options=rejecting(), rejects=folder(tmp_path)
+        )
     assert sorted(row["record"]["id"] for row in kept(tmp_path)) == [1, 2]
 
 
