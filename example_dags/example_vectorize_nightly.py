@@ -28,6 +28,6 @@ with DAG(
         sentinel=True,
         deferrable=True,
         poll_interval=10,
-        timeout=30 * 60,
+        completion_timeout=30 * 60,
     )
     # [END howto_nightly]

@@ -87,6 +87,24 @@ def test_the_package_itself_is_light():
     assert not loaded_by(NAME) & {"numpy", "requests", "airflow", "orjson"}
 
 
+@pytest.mark.parametrize("module", ["operators.vectorize", "sensors.vectorize"])
+def test_a_dag_file_loads_neither_requests_nor_numpy(module):
+    assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "orjson"}
+
+
+def test_a_dag_file_pays_little_more_than_airflow_itself():
+    code = (
+        "import time; from airflow.providers.common.compat.sdk import BaseOperator, BaseSensorOperator, XComArg, conf;"
+        "started = time.process_time();"
+        f"import {NAME}.operators.vectorize, {NAME}.sensors.vectorize;"
+        "print(time.process_time() - started, started)"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    ours, airflows = map(float, run.stdout.split()[-2:])
+    print(f"{ours / airflows:.1%} of Airflow's own imports")
+    assert ours < 0.05 * airflows
+
+
 @pytest.mark.parametrize("module", ["client.errors", "client.types", "client.limits", "ingest.options"])
 def test_what_a_dag_file_needs_of_the_core_is_light(module):
     assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "airflow", "orjson", "tenacity"}

@@ -28,6 +28,9 @@ MAX_TOP_K_WITH_VALUES = 50
 #: The API blocks a token for five minutes once its budget (1,200 requests in five minutes) is used up.
 RATE_LIMIT_BLOCK_SECONDS = 330.0
 
+#: What one may ask an index for is counted in requests, so nobody looks more often than this.
+MIN_POLL_SECONDS = 1.0
+
 #: A mutation id is a UUID; anything longer is not one.
 MAX_MUTATION_ID_CHARS = 36
 

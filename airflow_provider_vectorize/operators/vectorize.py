@@ -7,23 +7,35 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from os import PathLike
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context, XComArg, conf
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
-from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, is_first_try
-from airflow_provider_vectorize.hooks.storage import Source
-from airflow_provider_vectorize.hooks.vectorize import Operation, VectorizeHook, fail_fast
-from airflow_provider_vectorize.ingest import IngestOptions, Report
-from airflow_provider_vectorize.triggers.vectorize import deferral, raise_for_status, waited_for
-from airflow_provider_vectorize.waiting import Wait
+from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.operators.common import (
+    fail_fast,
+    given,
+    interval,
+    refuse_without_effect,
+    seconds,
+)
+
+# The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+    from airflow_provider_vectorize.hooks.loads import LoadOptions
+    from airflow_provider_vectorize.hooks.storage import Source
+    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+    from airflow_provider_vectorize.ingest import Report
 
 #: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
 Vectors = str | bytes | Iterable[Mapping[str, Any]] | XComArg
 
 DEFAULTS = IngestOptions()
+DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
+COMPLETION_TIMEOUT = 600.0
 
 
 class VectorizeUpload(BaseOperator):
@@ -60,7 +72,9 @@ class VectorizeUpload(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("index_name", "source", "conn_id", "namespace", "rejects_path")
-    operation: ClassVar[Operation]
+    operation: ClassVar[Literal["upsert", "insert"]]
+    #: What it waits for by itself, so that `deferrable` has an effect even without `wait_for_completion`.
+    waits_for_source: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -68,7 +82,7 @@ class VectorizeUpload(BaseOperator):
         index_name: str | None = None,
         source: Source | None = None,
         vectors: Vectors | None = None,
-        conn_id: str = VectorizeHook.default_conn_name,
+        conn_id: str = "vectorize_default",
         namespace: str | None = None,
         on_invalid: Literal["fail", "reject"] = "fail",
         rejects_path: str | PathLike[str] | None = None,
@@ -81,9 +95,9 @@ class VectorizeUpload(BaseOperator):
         unparsable_behavior: UnparsableBehavior = "error",
         wait_for_completion: bool = False,
         sentinel: bool = False,
-        poll_interval: float = 10.0,
-        completion_timeout: float | timedelta = 600.0,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        poll_interval: float | timedelta = 10.0,
+        completion_timeout: float | timedelta = COMPLETION_TIMEOUT,
+        deferrable: bool = DEFAULT_DEFERRABLE,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -103,13 +117,31 @@ class VectorizeUpload(BaseOperator):
         self.unparsable_behavior = unparsable_behavior
         self.wait_for_completion = wait_for_completion
         self.sentinel = sentinel
-        self.poll_interval = poll_interval
-        self.completion_timeout = (
-            completion_timeout.total_seconds()
-            if isinstance(completion_timeout, timedelta)
-            else completion_timeout
-        )
+        self.poll_interval = interval(self.task_id, "poll_interval", poll_interval)
+        self.completion_timeout = seconds(self.task_id, "completion_timeout", completion_timeout)
         self.deferrable = deferrable
+        if not wait_for_completion:
+            refuse_without_effect(
+                self.task_id,
+                "it needs wait_for_completion=True",
+                sentinel=given(kwargs, "sentinel", sentinel, False),
+                deferrable=not self.waits_for_source
+                and given(kwargs, "deferrable", deferrable, DEFAULT_DEFERRABLE),
+                completion_timeout=given(
+                    kwargs, "completion_timeout", completion_timeout, COMPLETION_TIMEOUT
+                ),
+            )
+        if on_invalid != "reject":
+            refuse_without_effect(
+                self.task_id,
+                'it needs on_invalid="reject"',
+                max_rejects=given(kwargs, "max_rejects", max_rejects, 0),
+                rejects_path=given(kwargs, "rejects_path", rejects_path, None),
+            )
+        if self.waits_for_source and vectors is not None:
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: the sensor waits for a source; for vectors use the operator"
+            )
         if (source is None) == (vectors is None):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: exactly one of source and vectors must be given"
@@ -118,9 +150,10 @@ class VectorizeUpload(BaseOperator):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: on_empty must be fail or skip, got {on_empty!r}"
             )
-        IngestOptions(
-            operation=self.operation, **self._options()
-        )  # refuses what can never work, at parse time
+        # Refuses what can never work; what is templated is not known yet.
+        checked: dict[str, Any] = {**self._options()}
+        del checked["namespace"], checked["rejects_path"]
+        IngestOptions(operation=self.operation, **checked)
         if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "
@@ -144,10 +177,18 @@ class VectorizeUpload(BaseOperator):
     @cached_property
     def hook(self) -> VectorizeHook:
         """The hook of ``conn_id``."""
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
         return VectorizeHook(self.conn_id)
+
+    def execute(self, context: Context) -> str:
+        """Upload, and return the mutation id."""
+        return self.upload(context)
 
     def upload(self, context: Context) -> str:
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
+        from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+
         checkpoint = None if self.source is None else TaskCheckpoint.of(context)
         with fail_fast():
             report = self._load(context, checkpoint)
@@ -160,6 +201,9 @@ class VectorizeUpload(BaseOperator):
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
+        from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+        from airflow_provider_vectorize.triggers.vectorize import raise_for_status, waited_for
+
         wait = waited_for(event)
         with fail_fast():
             raise_for_status(event)
@@ -168,9 +212,11 @@ class VectorizeUpload(BaseOperator):
             checkpoint.clear()
         return wait.targets[0].mutation_id
 
-    def _options(self) -> dict[str, Any]:
+    def _options(self) -> LoadOptions:
         return {
+            "namespace": self.namespace,
             "on_invalid": self.on_invalid,
+            "rejects_path": self.rejects_path,
             "max_rejects": self.max_rejects,
             "compact": self.compact,
             "max_batch_vectors": self.max_batch_vectors,
@@ -180,6 +226,8 @@ class VectorizeUpload(BaseOperator):
         }
 
     def _load(self, context: Context, checkpoint: TaskCheckpoint | None) -> Report:
+        from airflow_provider_vectorize.hooks.checkpoint import is_first_try
+
         self._stop = threading.Event()
         vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
         try:
@@ -188,12 +236,10 @@ class VectorizeUpload(BaseOperator):
                 self.index_name,
                 source=self.source,
                 vectors=vectors,
-                rejects_path=self.rejects_path,
                 checkpoint=checkpoint,
                 stop=self._stop,
                 tried_before=not is_first_try(context),
                 sentinel=self.sentinel,
-                namespace=self.namespace,
                 **self._options(),
             )
         except EmptySourceError as error:
@@ -207,6 +253,9 @@ class VectorizeUpload(BaseOperator):
                 report.index_name, report, poll_interval=self.poll_interval, timeout=self.completion_timeout
             )
             return
+        from airflow_provider_vectorize.triggers.vectorize import deferral
+        from airflow_provider_vectorize.waiting import Wait
+
         wait = Wait(report.index_name, [report.target()])
         if wait.look(self.hook.polling_client()):
             self.hook.delete_sentinels(wait)
@@ -219,35 +268,20 @@ class VectorizeUpload(BaseOperator):
             self._stop.set()
 
 
-class _UploadOperator(VectorizeUpload):
-    """What the two operators have in common. Use one of its subclasses.
-
-    :param timeout: ``completion_timeout`` of :class:`VectorizeUpload`: seconds after which the wait fails, with
-        ``wait_for_completion``; default 600.
-    """
-
-    def __init__(self, *, timeout: float | timedelta = 600.0, **kwargs: Any) -> None:
-        super().__init__(completion_timeout=timeout, **kwargs)
-
-    def execute(self, context: Context) -> str:
-        """Upload, and return the mutation id."""
-        return self.upload(context)
-
-
-class VectorizeUpsertOperator(_UploadOperator):
+class VectorizeUpsertOperator(VectorizeUpload):
     """Load vectors into an index, replacing those whose id exists. Green means that every record was accepted.
 
     Returns the mutation id: once that write can be seen, all of this load can. Hand it to
     :class:`~airflow_provider_vectorize.sensors.vectorize.VectorizeMutationSensor` by ``mutation_id=upsert.output``,
     or wait in the same task by ``wait_for_completion=True``.
 
-    The parameters are those of :class:`VectorizeUpload`, with ``timeout`` for ``completion_timeout``.
+    The parameters are those of :class:`VectorizeUpload`.
     """
 
     operation = "upsert"
 
 
-class VectorizeInsertOperator(_UploadOperator):
+class VectorizeInsertOperator(VectorizeUpload):
     """Load vectors into an index, leaving those whose id exists **as they are**; the API does not say which.
 
     Use it to add what is new without touching what is there. To bring an index up to date use

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
@@ -16,17 +16,18 @@ from airflow.providers.common.compat.sdk import (
     BaseSensorOperator,
     Context,
     XComArg,
-    conf,
 )
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, MutationTimeoutError
 from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
-from airflow_provider_vectorize.hooks.storage import Source, source_exists
-from airflow_provider_vectorize.hooks.vectorize import VectorizeHook, fail_fast
-from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.triggers.vectorize import deferral, raise_for_status, waited_for
-from airflow_provider_vectorize.visibility import Target
-from airflow_provider_vectorize.waiting import Wait
+from airflow_provider_vectorize.operators.common import fail_fast, interval, seconds
+from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
+
+# The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+    from airflow_provider_vectorize.visibility import Target
+    from airflow_provider_vectorize.waiting import Wait
 
 _SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
 _MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
@@ -51,24 +52,20 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     """
 
     operation = "upsert"
-
-    def __init__(self, *, source: Source, **kwargs: Any) -> None:
-        if "vectors" in kwargs:
-            raise InvalidArgumentError(
-                "VectorizeUpsertSensor waits for a source; for vectors use the operator"
-            )
-        super().__init__(source=source, **kwargs)
+    waits_for_source = True
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Tell whether the source is there."""
+        from airflow_provider_vectorize.hooks.storage import source_exists
+
         self.log.info("Looking for %s", self.source)
-        assert self.source is not None  # noqa: S101  # __init__ requires it
+        assert self.source is not None  # noqa: S101  # the constructor requires it
         with fail_fast():
             return source_exists(self.source)
 
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
-        super().execute(context)
+        BaseSensorOperator.execute(self, context)
         return self.upload(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
@@ -105,10 +102,10 @@ class VectorizeMutationSensor(BaseSensorOperator):
         *,
         index_name: str | None = None,
         mutation_id: str | Iterable[str] | XComArg,
-        conn_id: str = VectorizeHook.default_conn_name,
+        conn_id: str = "vectorize_default",
         timeout: float | timedelta = 600.0,
         poke_interval: float | timedelta = 10.0,
-        deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
+        deferrable: bool = DEFAULT_DEFERRABLE,
         **kwargs: Any,
     ) -> None:
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
@@ -116,14 +113,21 @@ class VectorizeMutationSensor(BaseSensorOperator):
         self.mutation_id = mutation_id
         self.conn_id = conn_id
         self.deferrable = deferrable
+        # Airflow has made seconds of them.
+        interval(self.task_id, "poke_interval", self.poke_interval)
+        seconds(self.task_id, "timeout", self.timeout)
 
     @cached_property
     def hook(self) -> VectorizeHook:
         """The hook of ``conn_id``."""
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
         return VectorizeHook(self.conn_id)
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
+        from airflow_provider_vectorize.waiting import Wait
+
         with fail_fast():
             self._wait = Wait(self.hook.resolve_index_name(self.index_name), self._targets(context))
             self._client = self.hook.polling_client()
@@ -142,6 +146,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
             if self._wait.look(self._client):
                 return True
         if self.deferrable:
+            from airflow_provider_vectorize.triggers.vectorize import deferral
+
             # Within the sensor's own loop, so that whatever it does with errors holds here too.
             self.defer(**deferral(self.conn_id, self._wait, self.poke_interval, self.timeout))
         self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
@@ -149,6 +155,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def execute_complete(self, context: Context, event: Any) -> str | list[str]:  # noqa: ARG002  # Airflow's signature
         """Go on after the wait in the triggerer."""
+        from airflow_provider_vectorize.triggers.vectorize import raise_for_status, waited_for
+
         wait = waited_for(event)
         try:
             raise_for_status(event)
@@ -167,6 +175,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
             raise
 
     def _targets(self, context: Context) -> list[Target]:
+        from airflow_provider_vectorize.visibility import Target
+
         ids = mutation_ids(self.mutation_id)
         reports = self._reports(context)
         for id_ in ids:
@@ -181,6 +191,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
     def _reports(self, context: Context) -> Mapping[str, Target]:
         direct = set(self.upstream_task_ids)
         others = self.get_flat_relative_ids(upstream=True) - direct
+        from airflow_provider_vectorize.visibility import Target
+
         # The direct ones last, so that theirs win.
         task_ids = [*sorted(others), *sorted(direct)]
         if not task_ids:

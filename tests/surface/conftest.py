@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from airflow.providers.common.compat.sdk import DAG
 
+from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.emulator import Emulator
 from tests import versions
 from tests.versions import xcoms
@@ -27,6 +28,12 @@ INDEX = "docs"
 @pytest.fixture(scope="session", autouse=True)
 def airflow_database():
     subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+
+
+@pytest.fixture(autouse=True)
+def fast_polls(monkeypatch):
+    """Let tests look more often than a second, which is refused otherwise."""
+    monkeypatch.setattr(limits, "MIN_POLL_SECONDS", 0.01)
 
 
 @pytest.fixture

@@ -10,7 +10,6 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
-from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from airflow_provider_vectorize.visibility import Probe, Target
 from airflow_provider_vectorize.waiting import Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
@@ -28,7 +27,7 @@ def upsert(**kwargs):
         "vectors": vectors("a", "b"),
         "wait_for_completion": True,
         "poll_interval": 0.1,
-        "timeout": 20,
+        "completion_timeout": 20,
     }
     return VectorizeUpsertOperator(**(settings | kwargs))
 
@@ -64,7 +63,7 @@ def test_what_can_be_seen_at_once_is_not_deferred(emulator, dag, run_dag):
 def test_the_deadline_is_red_without_retries(emulator, dag, run_dag, deferrable):
     emulator.set_visibility("manual")
     with dag:
-        upsert(deferrable=deferrable, timeout=0.5, retries=2)
+        upsert(deferrable=deferrable, completion_timeout=0.5, retries=2)
     ended = run_dag(dag)
     assert ended.task_state("upsert") == "failed"
     assert ended.tasks["upsert"][0].try_number == 1
@@ -81,7 +80,7 @@ def test_a_reload_of_unchanged_vectors_among_other_writers_needs_a_sentinel(
     emulator.set_visibility("delay", 0.3)
     emulator.foreign(INDEX, writes=100_000, every=0.02)
     with dag:
-        upsert(deferrable=deferrable, sentinel=sentinel, timeout=10 if sentinel else 1.5)
+        upsert(deferrable=deferrable, sentinel=sentinel, completion_timeout=10 if sentinel else 1.5)
     ended = run_dag(dag)
     assert ended.task_state("upsert") == ("success" if sentinel else "failed")
     if sentinel:
@@ -91,55 +90,16 @@ def test_a_reload_of_unchanged_vectors_among_other_writers_needs_a_sentinel(
         assert "sentinel=True" in ended.log
 
 
-def test_the_sensor_takes_the_sentinel_along_and_deletes_it(emulator, client, dag, run_dag):
-    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
-    emulator.set_visibility("delay", 0.3)
-    emulator.foreign(INDEX, writes=100_000, every=0.02)
-    with dag:
-        load = upsert(wait_for_completion=False, sentinel=True)
-        VectorizeMutationSensor(
-            task_id="wait", index_name=INDEX, mutation_id=load.output, poke_interval=0.1, timeout=10
-        )
-    ended = run_dag(dag)
-    assert ended.state == "success"
-    emulator.set_visibility("immediate")
-    assert not [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
-
-
 def sentinels(emulator, client):
     emulator.set_visibility("immediate")
     return [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
-
-
-@pytest.mark.parametrize("mode", [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}], ids=str)
-@pytest.mark.parametrize("option", [{}, {"soft_fail": True}], ids=str)
-def test_a_sentinel_that_was_not_seen_stays_for_the_wait_that_is_cleared(
-    emulator, client, dag, run_dag, mode, option
-):
-    emulator.set_visibility("manual")
-    with dag:
-        load = upsert(wait_for_completion=False, sentinel=True)
-        VectorizeMutationSensor(
-            task_id="wait",
-            index_name=INDEX,
-            mutation_id=load.output,
-            poke_interval=0.1,
-            timeout=0.5,
-            **mode,
-            **option,
-        )
-    ended = run_dag(dag)
-    assert ended.task_state("wait") == ("skipped" if option else "failed")
-    assert len(sentinels(emulator, client)) == 1
-    VectorizeHook().wait_for_mutation(INDEX, ended.xcom("upsert", "report"), timeout=5)
-    assert sentinels(emulator, client) == []
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
 def test_the_operator_leaves_a_sentinel_that_it_has_not_seen(emulator, client, dag, run_dag, deferrable):
     emulator.set_visibility("manual")
     with dag:
-        upsert(sentinel=True, deferrable=deferrable, timeout=0.5)
+        upsert(sentinel=True, deferrable=deferrable, completion_timeout=0.5)
     assert run_dag(dag).state == "failed"
     assert len(sentinels(emulator, client)) == 1
 

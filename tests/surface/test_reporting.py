@@ -7,7 +7,7 @@ import json
 import pytest
 from airflow.providers.common.compat.sdk import Stats, task
 
-from airflow_provider_vectorize.hooks import vectorize as hook_module
+from airflow_provider_vectorize.hooks import loads as loads_module
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
@@ -58,7 +58,7 @@ def test_lineage_names_what_was_read_and_written(emulator, file, monkeypatch):
         def add_output_asset(self, context, uri):
             seen.append(("output", uri))
 
-    monkeypatch.setattr(hook_module, "get_hook_lineage_collector", Collector)
+    monkeypatch.setattr(loads_module, "get_hook_lineage_collector", Collector)
     load(file)
     assert seen == [("input", f"file://{file}"), ("output", f"vectorize://{ACCOUNT}/{INDEX}")]
 

@@ -78,7 +78,7 @@ class TestWithAStateStore:
         emulator.set_visibility("manual")
         options = {
             "wait_for_completion": True,
-            "timeout": 0.3,
+            "completion_timeout": 0.3,
             "poll_interval": 0.1,
             "max_batch_vectors": 100,
         }

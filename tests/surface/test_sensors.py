@@ -9,7 +9,7 @@ from datetime import timedelta
 import pytest
 from airflow.providers.common.compat.sdk import task
 
-from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client import VectorizeClient, limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import (
@@ -261,6 +261,17 @@ class TestTheSensorsDefaults:
             mapped = VectorizeMutationSensor.partial(task_id="wait").expand(mutation_id=["a", "b"])
         made = mapped.unmap({"mutation_id": "a"})
         assert (made.timeout, made.poke_interval) == (50, 10)
+
+    @pytest.mark.parametrize("option", ["timeout", "poke_interval"])
+    @pytest.mark.parametrize("value", [0, timedelta(0)], ids=str)
+    def test_they_are_above_0(self, option, value):
+        with pytest.raises(InvalidArgumentError, match=f"task 'wait': {option} must be"):
+            self.times(**{option: value})
+
+    def test_an_index_is_not_looked_at_more_often_than_once_a_second(self, monkeypatch):
+        monkeypatch.setattr(limits, "MIN_POLL_SECONDS", 1.0)
+        with pytest.raises(InvalidArgumentError, match="task 'wait': poke_interval must be at least 1 s"):
+            self.times(poke_interval=0.9)
 
     def test_waiting_for_files_keeps_airflows_own(self, dag):
         assert VectorizeUpsertSensor(task_id="upsert", source="x").timeout == 7 * 24 * 3600

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gzip
 import inspect
 import json
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -12,11 +14,15 @@ from airflow.providers.common.compat.sdk import task
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.hooks.loads import LoadOptions
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.operators.vectorize import (
     VectorizeInsertOperator,
     VectorizeUpload,
     VectorizeUpsertOperator,
 )
+from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 from tests.versions import serialized
 
@@ -269,6 +275,70 @@ def test_an_option_that_cannot_work_is_named_at_parse_time(dag, option):
     [name] = option
     with dag, pytest.raises(InvalidArgumentError, match=name):
         VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"), **option)
+
+
+WITHOUT_EFFECT = [
+    {"sentinel": True},
+    {"deferrable": True},
+    {"completion_timeout": 60},
+    {"max_rejects": 5},
+    {"rejects_path": "/rejects"},
+]
+
+
+@pytest.mark.parametrize("option", WITHOUT_EFFECT, ids=str)
+@pytest.mark.parametrize("kind", [VectorizeUpsertOperator, VectorizeInsertOperator, VectorizeUpsertSensor])
+def test_an_option_without_effect_is_refused_at_parse_time(dag, kind, option):
+    [name] = option
+    if kind is VectorizeUpsertSensor and name == "deferrable":
+        pytest.skip("the sensor waits for its source, too")
+    with dag, pytest.raises(InvalidArgumentError, match=f"task 'load': {name} without effect"):
+        kind(task_id="load", source="x", **option)
+
+
+@pytest.mark.parametrize("option", WITHOUT_EFFECT, ids=str)
+def test_what_default_args_say_to_many_tasks_is_no_mistake_of_one(dag, option):
+    dag.default_args |= option
+    with dag:
+        VectorizeUpsertOperator(task_id="load", source="x")
+
+
+@pytest.mark.parametrize("name", ["completion_timeout", "poll_interval"])
+@pytest.mark.parametrize(
+    "value", [0, -1, timedelta(0), float("inf"), float("nan"), "10", True, None], ids=str
+)
+def test_a_duration_is_seconds_above_0_or_a_timedelta(dag, name, value):
+    with dag, pytest.raises(InvalidArgumentError, match=f"task 'load': {name} must be"):
+        VectorizeUpsertOperator(task_id="load", source="x", wait_for_completion=True, **{name: value})
+
+
+def test_durations_are_kept_as_seconds(dag):
+    with dag:
+        made = VectorizeUpsertOperator(
+            task_id="load",
+            source="x",
+            wait_for_completion=True,
+            completion_timeout=timedelta(hours=1),
+            poll_interval=timedelta(seconds=5),
+        )
+    assert (made.completion_timeout, made.poll_interval) == (3600, 5)
+
+
+def test_a_sensors_default_args_do_not_steer_the_uploads_own_wait(dag):
+    dag.default_args |= {"timeout": 7 * 24 * 3600}
+    with dag:
+        made = VectorizeUpsertSensor(task_id="load", source="x", wait_for_completion=True)
+    assert (made.timeout, made.completion_timeout) == (7 * 24 * 3600, 600)
+
+
+def test_the_hook_names_an_option_that_it_does_not_know(emulator):
+    with pytest.raises(InvalidArgumentError, match="unknown option max_reject; known are"):
+        VectorizeHook().upsert(INDEX, vectors=vectors("a"), max_reject=1)
+
+
+def test_the_hooks_options_are_those_of_the_ingest():
+    fields = {field.name for field in dataclasses.fields(IngestOptions)}
+    assert fields - {"operation"} == LoadOptions.__annotations__.keys() - {"rejects_path"}
 
 
 def test_vectors_are_neither_rendered_nor_serialized(emulator, dag, upsert):

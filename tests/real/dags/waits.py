@@ -44,7 +44,7 @@ with dag("waits"):
         wait_for_completion=True,
         deferrable=True,
         poll_interval=1,
-        timeout=LONG,
+        completion_timeout=LONG,
         retries=2,
         retry_delay=timedelta(0),
     )
@@ -61,7 +61,7 @@ with dag("deadlines"):
         wait_for_completion=True,
         deferrable=True,
         poll_interval=1,
-        timeout=5,
+        completion_timeout=5,
         retries=2,
         retry_delay=timedelta(0),
     )

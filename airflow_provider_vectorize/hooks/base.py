@@ -1,0 +1,110 @@
+"""The connection of a hook: its fields, its form, its client, and trying it out."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseHook
+
+from airflow_provider_vectorize import get_provider_info
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.waiting import refuse_to_sleep
+
+
+class ConnectedHook(BaseHook):
+    """What the parts of :class:`~airflow_provider_vectorize.hooks.vectorize.VectorizeHook` stand on."""
+
+    conn_name_attr = "conn_id"
+    default_conn_name = "vectorize_default"
+    conn_type = "vectorize"
+    hook_name = "Cloudflare Vectorize"
+
+    def __init__(self, conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.conn_id = conn_id
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Give the behaviour of the connection form, for Airflow before 3.2."""
+        behaviour = _connection_type()["ui-field-behaviour"]
+        return {key.replace("-", "_"): value for key, value in behaviour.items()}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Give the fields of the connection form, for Airflow before 3.2."""
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from wtforms import IntegerField, StringField
+        from wtforms.validators import Optional
+
+        # Airflow 3.1 stands in for Flask's fields, and knows no others than these. What is text is read as a number
+        # later on.
+        return {
+            name: (IntegerField if "integer" in field["schema"]["type"] else StringField)(
+                field["label"],
+                validators=[Optional()],
+                description=field["description"],
+                widget=BS3TextFieldWidget(),
+            )
+            for name, field in _connection_type()["conn-fields"].items()
+        }
+
+    @cached_property
+    def settings(self) -> ConnectionSettings:
+        """What the connection says.
+
+        :raises InvalidArgumentError: naming the field that is wrong.
+        """
+        return ConnectionSettings.from_connection(self.get_connection(self.conn_id))
+
+    @cached_property
+    def conn(self) -> VectorizeClient:
+        """The client."""
+        return self.settings.client()
+
+    def get_conn(self) -> VectorizeClient:
+        """Return the client."""
+        return self.conn
+
+    def resolve_index_name(self, index_name: str | None) -> str:
+        """Give the name of the index: the one asked for, or else the connection's.
+
+        :raises InvalidArgumentError: when neither names one.
+        """
+        name = index_name or self.settings.index_name
+        if name is None:
+            raise InvalidArgumentError(
+                f"no index: neither the argument index_name nor the extra index_name of connection "
+                f"{self.conn_id!r} names one"
+            )
+        return name
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Try the connection by listing the indexes of the account."""
+        try:
+            settings = self.settings
+            names = [index.name for index in settings.client(max_attempts=1).list_indexes()]
+        except TransportError as error:
+            return (
+                False,
+                f"{error}. Check the fields host, port and schema, and the way from here to that address.",
+            )
+        except VectorizeError as error:
+            return False, str(error)
+        message = (
+            f"Account {settings.account_id} answers at {settings.base_url}; it has {len(names)} indexes."
+        )
+        if settings.index_name is not None and settings.index_name not in names:
+            message += f" The default index {settings.index_name!r} is not among them."
+        return True, message
+
+    def polling_client(self) -> VectorizeClient:
+        """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt."""
+        return self.settings.client(max_attempts=1, sleep=refuse_to_sleep)
+
+
+def _connection_type() -> dict[str, Any]:
+    [connection_type] = get_provider_info()["connection-types"]
+    return dict(connection_type)

@@ -1,0 +1,184 @@
+"""The hook's loads: the ingest, with Airflow's object storage, log, metrics, lineage and checkpoint."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from os import PathLike
+from typing import Any, Literal, TypedDict, Unpack
+
+from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
+from airflow.providers.common.compat.sdk import Stats
+
+from airflow_provider_vectorize.client.errors import IngestAbortedError, InvalidArgumentError
+from airflow_provider_vectorize.client.types import UnparsableBehavior
+from airflow_provider_vectorize.hooks.base import ConnectedHook
+from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_context, is_first_try
+from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
+from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
+from airflow_provider_vectorize.waiting import write_sentinel
+
+Operation = Literal["upsert", "insert"]
+#: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
+Vectors = str | bytes | Iterable[Mapping[str, Any] | bytes]
+
+
+class LoadOptions(TypedDict, total=False):
+    """How a load is done: the fields of :class:`~airflow_provider_vectorize.ingest.IngestOptions`, and one more.
+
+    :param rejects_path: folder that takes the refused records.
+    """
+
+    namespace: str | None
+    on_invalid: Literal["fail", "reject"]
+    rejects_path: str | PathLike[str] | None
+    max_rejects: int
+    compact: bool
+    max_batch_vectors: int
+    max_batch_bytes: int
+    max_in_flight: int
+    unparsable_behavior: UnparsableBehavior
+
+
+class LoadMethods(ConnectedHook):
+    """Load vectors."""
+
+    def upsert(
+        self,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: Vectors | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Report:
+        """Load vectors, replacing those whose id exists.
+
+        In a task on Airflow 3.3 and later, a load from ``source`` that is tried again goes on where it stopped.
+
+        :param index_name: default: the connection's.
+        :param source: a path or glob, or a list of them, plain or ``.gz``: NDJSON, one vector a line.
+        :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
+            ``namespace`` and ``metadata``, or lines as bytes; a generator or an open binary file is read as it goes.
+        :param options: :class:`LoadOptions`.
+        :raises InvalidArgumentError: naming an option that is wrong, or unknown.
+        :raises VectorizeError: see :mod:`airflow_provider_vectorize.client.errors`.
+        """
+        return self._load_in_task("upsert", index_name, source, vectors, options)
+
+    def insert(
+        self,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: Vectors | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> Report:
+        """Load vectors, leaving those whose id exists as they are; otherwise as :meth:`upsert`."""
+        return self._load_in_task("insert", index_name, source, vectors, options)
+
+    def load(
+        self,
+        operation: Operation,
+        index_name: str | None = None,
+        *,
+        source: Source | None = None,
+        vectors: Vectors | None = None,
+        checkpoint: Checkpoint | None = None,
+        stop: threading.Event | None = None,
+        tried_before: bool = False,
+        sentinel: bool = False,
+        **options: Unpack[LoadOptions],
+    ) -> Report:
+        """Run a load; the operators' way in. See :meth:`upsert` for what is not named here.
+
+        :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
+        :param stop: ends the load once it is set.
+        :param tried_before: an earlier try may have sent something.
+        :param sentinel: write a vector to recognise the load by, see
+            :func:`~airflow_provider_vectorize.waiting.write_sentinel`.
+        """
+        if (source is None) == (vectors is None):
+            raise InvalidArgumentError("exactly one of source and vectors must be given")
+        if unknown := options.keys() - LoadOptions.__annotations__.keys():
+            raise InvalidArgumentError(
+                f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(LoadOptions.__annotations__)}"
+            )
+        name = self.resolve_index_name(index_name)
+        if checkpoint is None and tried_before:
+            why = (
+                "vectors cannot be entered in the middle" if source is None else "this Airflow keeps no state"
+            )
+            self.log.warning("An earlier try cannot be continued, so the load starts again: %s", why)
+        fields: dict[str, Any] = {**options}
+        rejects_path = fields.pop("rejects_path", None)
+        rejects = None if rejects_path is None else rejects_folder(rejects_path)
+        try:
+            report = ingest(
+                self.conn,
+                name,
+                source_files(source) if source is not None else vectors,
+                options=IngestOptions(operation=operation, **fields),
+                rejects=rejects,
+                checkpoint=checkpoint,
+                stop=stop,
+                tried_before=tried_before,
+            )
+            if sentinel:
+                report = report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
+        except BaseException as error:
+            if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
+                # Told to stop: nothing may go on in the background.
+                self.conn.abort()
+                del self.conn
+            raise
+        self._announce(report)
+        return report
+
+    def _announce(self, report: Report) -> None:
+        self.log.info(
+            "Loaded into index %r: %s accepted, %d rejected, %d superseded; %d requests, %.1f MB sent in %.1f s; "
+            "mutation %s",
+            report.index_name,
+            "(unknown)" if report.accepted is None else report.accepted,
+            report.rejected,
+            report.superseded,
+            report.batches,
+            report.bytes_sent / 1e6,
+            report.seconds,
+            report.mutation_id,
+        )
+        tags = {"index_name": report.index_name, "operation": report.operation}
+        Stats.incr("vectorize.accepted_vectors", report.accepted or 0, tags=tags)
+        Stats.incr("vectorize.rejected_vectors", report.rejected, tags=tags)
+        Stats.incr("vectorize.bytes_sent", report.bytes_sent, tags=tags)
+        collector = get_hook_lineage_collector()
+        for source in report.sources:
+            if "/" in source:  # a file, and not the name of an argument
+                uri = source if "://" in source else f"file://{source}"
+                collector.add_input_asset(context=self, uri=uri)
+        collector.add_output_asset(
+            context=self, uri=f"vectorize://{self.settings.account_id}/{report.index_name}"
+        )
+
+    def _load_in_task(
+        self,
+        operation: Operation,
+        index_name: str | None,
+        source: Any,
+        vectors: Any,
+        options: LoadOptions,
+    ) -> Report:
+        context = current_context()
+        checkpoint = None if source is None else TaskCheckpoint.of(context)
+        report = self.load(
+            operation,
+            index_name,
+            source=source,
+            vectors=vectors,
+            checkpoint=checkpoint,
+            tried_before=not is_first_try(context),
+            **options,
+        )
+        if checkpoint is not None:
+            checkpoint.clear()
+        return report

@@ -1,0 +1,71 @@
+"""What operators, sensors and decorators share. Light: a DAG file imports it at every parse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowFailException
+
+from airflow_provider_vectorize.client import limits
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
+
+
+@contextmanager
+def fail_fast() -> Iterator[None]:
+    """Turn errors that no retry can help into Airflow's, so that no retry is spent on them.
+
+    :raises AirflowFailException: with the text of the error, and without its traceback: the text says it all.
+    """
+    try:
+        yield
+    except VectorizeError as error:
+        if error.permanent:
+            raise AirflowFailException(str(error)) from None
+        raise
+
+
+def seconds(task_id: str, name: str, value: float | timedelta, *, least: float = 0.0) -> float:
+    """Read a duration that a user gives.
+
+    :param task_id: of the task, for the message.
+    :param name: of the parameter.
+    :param value: seconds, or a timedelta; above 0.
+    :param least: seconds that it must be at least.
+    :raises InvalidArgumentError: naming all of these.
+    """
+    number: Any = value.total_seconds() if isinstance(value, timedelta) else value
+    if isinstance(number, bool) or not isinstance(number, int | float) or not 0 < number < float("inf"):
+        raise InvalidArgumentError(
+            f"task {task_id!r}: {name} must be a timedelta or a number of seconds above 0, got {value!r}"
+        )
+    if number < least:
+        raise InvalidArgumentError(f"task {task_id!r}: {name} must be at least {least:g} s, got {value!r}")
+    return float(number)
+
+
+def interval(task_id: str, name: str, value: float | timedelta) -> float:
+    """Read the seconds between two looks, which the API's budget does not allow to be less than a second."""
+    return seconds(task_id, name, value, least=limits.MIN_POLL_SECONDS)
+
+
+def refuse_without_effect(task_id: str, why: str, **options: bool) -> None:
+    """Refuse options that would do nothing.
+
+    :param why: what they need.
+    :param options: by name, whether it was given.
+    :raises InvalidArgumentError: naming those that were.
+    """
+    given = [name for name, is_given in options.items() if is_given]
+    if given:
+        raise InvalidArgumentError(f"task {task_id!r}: {' and '.join(given)} without effect: {why}")
+
+
+def given(kwargs: dict[str, Any], name: str, value: object, default: object) -> bool:
+    """Tell whether an option was given to the task itself, and not by ``default_args``, which many tasks share.
+
+    :param kwargs: what the constructor has passed on, ``default_args`` among it.
+    """
+    return value != default and (kwargs.get("default_args") or {}).get(name, default) != value
