@@ -31,7 +31,10 @@ def get_provider_info() -> dict[str, Any]:
         "operators": [
             {
                 "integration-name": integration,
-                "python-modules": ["airflow_provider_vectorize.operators.vectorize"],
+                "python-modules": [
+                    "airflow_provider_vectorize.operators.index",
+                    "airflow_provider_vectorize.operators.vectorize",
+                ],
             }
         ],
         "sensors": [

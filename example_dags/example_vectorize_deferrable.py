@@ -7,8 +7,7 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_vectorize.client.errors import IndexExistsError
-from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 
@@ -22,13 +21,9 @@ with DAG(
     catchup=False,
     tags=["vectorize"],
 ):
-
-    @task
-    def create_index() -> None:
-        try:
-            VectorizeHook().conn.create_index(INDEX, dimensions=384, metric="cosine")
-        except IndexExistsError:
-            print(f"index {INDEX} exists")
+    create_index = VectorizeCreateIndexOperator(
+        task_id="create_index", index_name=INDEX, dimensions=384, metric="cosine"
+    )
 
     @task
     def list_files() -> list[str]:
@@ -50,4 +45,4 @@ with DAG(
     )
     # [END howto_deferrable]
 
-    create_index() >> upsert >> wait
+    create_index >> upsert >> wait

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_vectorize.client.errors import IndexExistsError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 
@@ -22,13 +22,9 @@ with DAG(
     catchup=False,
     tags=["vectorize"],
 ):
-
-    @task
-    def create_index() -> None:
-        try:
-            VectorizeHook().conn.create_index(INDEX, dimensions=384, metric="cosine")
-        except IndexExistsError:
-            print(f"index {INDEX} exists")
+    create_index = VectorizeCreateIndexOperator(
+        task_id="create_index", index_name=INDEX, dimensions=384, metric="cosine"
+    )
 
     # [START howto_upsert]
     upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, source=str(DATA))
@@ -46,4 +42,4 @@ with DAG(
             print(f"{match.score:.3f}  {match.id:<16}  {match.metadata['text']}")
         return [match.id for match in matches]
 
-    create_index() >> upsert >> wait >> query()
+    create_index >> upsert >> wait >> query()

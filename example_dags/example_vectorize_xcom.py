@@ -8,8 +8,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import DAG, task
 
-from airflow_provider_vectorize.client.errors import IndexExistsError
-from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
 
 INDEX = "colours"
@@ -21,13 +20,9 @@ with DAG(
     catchup=False,
     tags=["vectorize"],
 ):
-
-    @task
-    def create_index() -> None:
-        try:
-            VectorizeHook().conn.create_index(INDEX, dimensions=32, metric="cosine")
-        except IndexExistsError:
-            print(f"index {INDEX} exists")
+    create_index = VectorizeCreateIndexOperator(
+        task_id="create_index", index_name=INDEX, dimensions=32, metric="cosine"
+    )
 
     # [START howto_xcom]
     @task
@@ -62,5 +57,5 @@ with DAG(
     )
     # [END howto_insert]
 
-    create_index() >> vectors
+    create_index >> vectors
     upsert >> insert

@@ -36,7 +36,7 @@ def test_there_is_something_to_check():
     )
 
 
-@pytest.mark.parametrize("room", ["client", "ingest", "visibility", "waiting", "emulator"])
+@pytest.mark.parametrize("room", ["client", "ingest", "index", "visibility", "waiting", "emulator"])
 def test_the_core_knows_nothing_of_airflow(room):
     for path in MODULES:
         if room_of(path) == room:
@@ -48,12 +48,13 @@ ALLOWED = {
     "client": {"client"},
     "visibility": {"client"},
     "ingest": {"ingest", "client", "visibility"},
+    "index": {"index", "ingest", "client"},
     "waiting": {"client", "visibility"},
     "connection": {"client"},
     "emulator": {"emulator"},
-    "hooks": {"hooks", "client", "ingest", "visibility", "waiting", "connection"},
+    "hooks": {"hooks", "client", "ingest", "index", "visibility", "waiting", "connection"},
     "triggers": {"triggers", "client", "waiting", "visibility", "connection"},
-    "operators": {"operators", "hooks", "triggers", "client", "ingest", "waiting", "visibility"},
+    "operators": {"operators", "hooks", "triggers", "client", "ingest", "index", "waiting", "visibility"},
     "sensors": {"sensors", "operators", "hooks", "triggers", "client", "waiting", "visibility"},
 }
 
@@ -87,7 +88,7 @@ def test_the_package_itself_is_light():
     assert not loaded_by(NAME) & {"numpy", "requests", "airflow", "orjson"}
 
 
-@pytest.mark.parametrize("module", ["operators.vectorize", "sensors.vectorize"])
+@pytest.mark.parametrize("module", ["operators.index", "operators.vectorize", "sensors.vectorize"])
 def test_a_dag_file_loads_neither_requests_nor_numpy(module):
     assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "orjson"}
 

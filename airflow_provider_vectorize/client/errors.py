@@ -13,6 +13,7 @@
     │   └── UnexpectedAnswerError    an answer that the API does not document
     ├── TransportError               no answer: timeout, reset, TLS, DNS
     ├── InvalidArgumentError         a setting or an argument that can never work (also a ValueError)
+    ├── IndexDriftError              an index is there, and is not as declared
     ├── InvalidRecordError           a record that breaks a limit of the API
     ├── TooManyRejectsError          more records were refused than ``max_rejects`` allows
     ├── SourceError                  the input is missing, breaks off or cannot be read
@@ -156,6 +157,12 @@ class TransportError(VectorizeError):
 
 class InvalidArgumentError(VectorizeError, ValueError):
     """A setting or an argument that can never work; the text names it."""
+
+    permanent = True
+
+
+class IndexDriftError(VectorizeError):
+    """An index is there, and is not as declared; the text names both."""
 
     permanent = True
 

@@ -34,5 +34,22 @@ MIN_POLL_SECONDS = 1.0
 #: A mutation id is a UUID; anything longer is not one.
 MAX_MUTATION_ID_CHARS = 36
 
+#: Of an index.
+MAX_METADATA_INDEXES = 10
+#: Compact JSON of a filter must be shorter.
+MAX_FILTER_BYTES = 2_048
+MAX_FILTER_KEY_CHARACTERS = 512
+#: Bytes of a string that a metadata index keeps.
+INDEXED_STRING_BYTES = 64
+
 METRICS = ("cosine", "euclidean", "dot-product")
 METADATA_INDEX_TYPES = ("string", "number", "boolean")
+
+#: Dimensions of the presets that an index can be created by.
+PRESETS = {
+    "@cf/baai/bge-small-en-v1.5": 384,
+    "@cf/baai/bge-base-en-v1.5": 768,
+    "@cf/baai/bge-large-en-v1.5": 1024,
+    "openai/text-embedding-ada-002": 1536,
+    "cohere/embed-multilingual-v2.0": 768,
+}

@@ -69,8 +69,8 @@ REFUSALS: Final[dict[str, Refusal]] = {
     "vector_not_found": Refusal(49005, 400, 'vector id="{id}" not found'),
     "bad_filter": Refusal(49006, 400, "invalid filter: {reason}"),
     "bad_list": Refusal(49007, 400, "invalid list request: {reason}"),
-    "metadata_index_exists": Refusal(49008, 400, 'metadata index for property "{name}" already exists'),
-    "metadata_index_not_found": Refusal(49009, 400, 'no metadata index for property "{name}"'),
+    "metadata_index_exists": Refusal(40004, 400, 'metadata index for property "{name}" already exists'),
+    "metadata_index_not_found": Refusal(40005, 400, 'no metadata index for property "{name}"'),
     "too_many_metadata_indexes": Refusal(49010, 400, "too many metadata indexes; max count is {limit}"),
     # The request as such
     "too_many_requests": Refusal(40041, 429, "Too Many Requests"),

@@ -51,6 +51,15 @@ def interval(task_id: str, name: str, value: float | timedelta) -> float:
     return seconds(task_id, name, value, least=limits.MIN_POLL_SECONDS)
 
 
+def one_of(task_id: str, name: str, value: object, *allowed: str) -> None:
+    """Refuse a value that is none of those allowed.
+
+    :raises InvalidArgumentError: naming the parameter and all of them.
+    """
+    if value not in allowed:
+        raise InvalidArgumentError(f"task {task_id!r}: {name} must be {' or '.join(allowed)}, got {value!r}")
+
+
 def refuse_without_effect(task_id: str, why: str, **options: bool) -> None:
     """Refuse options that would do nothing.
 

@@ -44,6 +44,14 @@ def test_upsert(emulator, client, bag, run_dag):
     assert ended.xcom("upsert", "report")["accepted"] == 300 == client.index_info("passages").vector_count
 
 
+def test_index(emulator, client, bag, run_dag):
+    ended = run_dag(bag.dags["example_vectorize_index"])
+    assert ended.state == "success"
+    assert len(ended.xcom("ask")) == 5
+    assert all(name.startswith("weather-") for name in ended.xcom("ask"))
+    assert "scratch" not in {index.name for index in client.list_indexes()}
+
+
 def test_xcom(emulator, client, bag, run_dag):
     ended = run_dag(bag.dags["example_vectorize_xcom"])
     assert ended.state == "success"
@@ -111,12 +119,14 @@ def test_the_dag_of_the_readme(emulator, client, run_dag, tmp_path):
     assert client.index_info("first").vector_count == 32
 
 
-@pytest.mark.parametrize("page", ["operators.md", "waiting.md"])
+@pytest.mark.parametrize("page", ["operators.md", "waiting.md", "index.md"])
 def test_code_on_a_page_that_is_said_to_be_from_an_example_is(page):
     text = (EXAMPLES.parent / "docs" / page).read_text()
     examples = "".join(path.read_text() for path in EXAMPLES.glob("*.py"))
     squeeze = lambda code: "".join(code.split()).replace(",)", ")")  # noqa: E731
     block = text.split("```python\n")[1].split("```")[0]
     for statement in block.strip().split("\n\n"):
-        code = statement.replace('"/data/passages.ndjson"', "str(DATA)").replace('"passages"', "INDEX")
+        code = statement.replace('"/data/passages.ndjson"', "str(DATA)")
+        for name in ('"passages"', '"scratch"'):
+            code = code.replace(name, "INDEX")
         assert squeeze(code) in squeeze(examples), statement
