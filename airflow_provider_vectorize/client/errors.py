@@ -42,8 +42,24 @@ class VectorizeError(Exception):
     #: Of a load that failed: the :class:`~airflow_provider_vectorize.ingest.Report` of what was accepted.
     report: Any = None
 
+    def __str__(self) -> str:
+        # Parts of it may come from a file or a server.
+        return "\n".join(map(printable, super().__str__().split("\n")))
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (type(self), self.args, self.__dict__.copy())
+
+
+def printable(text: str) -> str:
+    """Escape what cannot be seen, or does something to a terminal: control characters, lone surrogates and the like.
+
+    :param text: from a file or a server.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode("ascii") for each in text
+    )
 
 
 def _rebuild(cls: type[VectorizeError], args: tuple[Any, ...], state: Mapping[str, Any]) -> VectorizeError:

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
     from airflow_provider_vectorize.ingest.engine import ingest
+    from airflow_provider_vectorize.ingest.files import SourceFile, expand
     from airflow_provider_vectorize.ingest.options import IngestOptions
     from airflow_provider_vectorize.ingest.outcomes import Outcome
     from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
     from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
     from airflow_provider_vectorize.ingest.report import Report
-    from airflow_provider_vectorize.ingest.sources import SourceFile, expand
 
 __all__ = [
     "Checkpoint",
@@ -45,8 +45,8 @@ _MODULES = {
     "Reject": "rejects",
     "RejectsFolder": "rejects",
     "Report": "report",
-    "SourceFile": "sources",
-    "expand": "sources",
+    "SourceFile": "files",
+    "expand": "files",
     "ingest": "engine",
 }
 

@@ -91,6 +91,9 @@ class Journal:
         before = state.get("fingerprint") or {}
         unknown = [name for name, digest in self._mark.items() if digest is None]
         if unknown:
-            return f"the {unknown[0]} given as values cannot be entered in the middle"
+            return (
+                f"the {unknown[0]} cannot be told from others: they were given as values, or their storage tells "
+                "neither etag nor time of change"
+            )
         differing = [name for name, digest in self._mark.items() if before.get(name) != digest]
         return f"the {' and the '.join(differing)} changed" if differing else None

@@ -6,66 +6,39 @@ and names the last good line: an input that breaks off must never look like a sh
 
 from __future__ import annotations
 
-import gzip
 import io
-import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Protocol
 
-from airflow_provider_vectorize.client.errors import SourceError, VectorizeError
+import orjson
+
+from airflow_provider_vectorize.client.errors import SourceError, VectorizeError, printable
+from airflow_provider_vectorize.ingest.files import SourceFile, expand, read_file
+from airflow_provider_vectorize.ingest.lines import (
+    START,
+    Interrupt,
+    Item,
+    Position,
+    is_whole,
+    read_lines,
+    tidied,
+)
 from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 
-#: Longest piece of a line that is read at once: with its end.
-_LIMIT = MAX_LINE_BYTES + 2
-#: Bytes that are asked of an object store at a time.
-FETCH_BYTES = 8 * 1024 * 1024
-#: Bytes of one read. Also how often the senders get at the interpreter while records are checked: a read lets it go.
-BLOCK_BYTES = 256 * 1024
-
-#: Bytes of one step to the place where a load goes on: a compressed file has to be read up to it.
-SEEK_BYTES = 16 * 1024 * 1024
-
-Interrupt = Callable[[], None]
-
-#: What filesystems call the mark that changes with the contents, the surest first.
-_MARKS = ("ETag", "etag", "md5Hash", "LastModified", "last_modified", "mtime")
-
-_BOM = b"\xef\xbb\xbf"
-_WILDCARDS = frozenset("*?[")
-
-
-class Position(NamedTuple):
-    """A place between two records.
-
-    :param source: number of the source, from 0.
-    :param line: lines (of an iterable: records) of that source that are behind this place.
-    :param offset: bytes of it that are behind, after decompression; 0 for an iterable.
-    """
-
-    source: int = 0
-    line: int = 0
-    offset: int = 0
-
-    def within(self, names: Sequence[str]) -> tuple[str, int]:
-        """As a name and the line behind this place, counted from 1."""
-        return names[self.source], self.line + 1
-
-
-START = Position()
-
-
-class Item(NamedTuple):
-    """What may be a record.
-
-    :param data: a line with one newline at its end, or whatever an iterable gave.
-    :param start: the place before it.
-    :param end: the place after it; ``end.line`` is its line, or position in the iterable, counted from 1.
-    """
-
-    data: object
-    start: Position
-    end: Position
+__all__ = [
+    "START",
+    "Files",
+    "Interrupt",
+    "Item",
+    "Position",
+    "Records",
+    "Source",
+    "SourceFile",
+    "Stream",
+    "Text",
+    "as_source",
+    "expand",
+]
 
 
 class Source(Protocol):
@@ -89,58 +62,6 @@ class Source(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SourceFile:
-    """A file of NDJSON, plain or ``.gz``.
-
-    :param fs: an fsspec filesystem; ``ObjectStoragePath.fs``.
-    :param path: path for that filesystem; ``ObjectStoragePath.path``.
-    :param name: URI to show in messages.
-    """
-
-    fs: Any
-    path: str
-    name: str
-
-    @property
-    def compressed(self) -> bool:
-        """Whether it is read through gzip."""
-        return self.path.endswith(".gz")
-
-    def info(self) -> dict[str, Any]:
-        """Ask the filesystem for size, etag and the like.
-
-        :raises SourceError: it is missing or cannot be read.
-        """
-        with _reading(self.name):
-            info = dict(self.fs.info(self.path))
-        if info.get("type") == "directory":
-            raise SourceError(
-                f"{self.name} is a folder; give its files as a glob, such as {self.name}/*.ndjson"
-            )
-        return info
-
-
-def expand(fs: Any, path: str, name: str) -> list[SourceFile]:
-    """Find the files that a path or a glob names, sorted by path.
-
-    :param fs: an fsspec filesystem.
-    :param path: path or glob (``*``, ``?``, ``[...]``, ``**``) for that filesystem.
-    :param name: URI to show in messages.
-    :returns: one file for a path, which may be missing; any number for a glob.
-    :raises SourceError: the filesystem cannot be asked.
-    """
-    if _WILDCARDS.isdisjoint(path):
-        return [SourceFile(fs, path, name)]
-    with _reading(name):
-        found = fs.glob(path, detail=True)
-    return [
-        SourceFile(fs, str(each), fs.unstrip_protocol(each))
-        for each in sorted(found)
-        if found[each].get("type") != "directory"
-    ]
-
-
 class Files:
     """A list of files, one after the other.
 
@@ -149,22 +70,21 @@ class Files:
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
         self._files = files
+        self._opened = {number: file.opened for number, file in enumerate(files)}
         self.names = [file.name for file in files]
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`; plain files seek to the start, compressed ones are read up to it."""
         for number in range(start.source, len(self._files)):
             begin = start if number == start.source else Position(number)
-            yield from _read_file(self._files[number], begin, interrupt)
+            yield from read_file(self._files[number], begin, interrupt, self._opened.pop(number, None))
 
-    def identity(self) -> list[list[Any]]:
-        """Name, size, and etag or time of change of every file."""
-        marks = []
-        for file in self._files:
-            info = file.info()
-            changed = next((info[mark] for mark in _MARKS if mark in info), None)
-            marks.append([file.name, info.get("size"), str(changed)])
-        return marks
+    def identity(self) -> list[list[Any]] | None:
+        """Name, size, and etag or time of change of every file; None if that is unknown of one of them."""
+        marks = [file.mark() for file in self._files]
+        if None in marks:
+            return None
+        return [[file.name, *mark] for file, mark in zip(self._files, marks, strict=True) if mark is not None]
 
 
 class Text:
@@ -181,14 +101,41 @@ class Text:
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`."""
-        yield from _lines(io.BytesIO(self._text), start, interrupt)
+        yield from read_lines(io.BytesIO(self._text), start, interrupt, "vectors")
 
     def identity(self) -> None:
         """Unknown: it is not worth hashing."""
 
 
+class Stream:
+    """An open binary file; it is read once, from where it stands, and left open.
+
+    :param raw: anything with ``readinto``.
+    """
+
+    names = ("vectors",)
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+
+    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+        """As :meth:`Source.read`, from where the file stands."""
+        position = start
+        try:
+            for item in read_lines(self._raw, start, interrupt, "vectors"):
+                position = item.end
+                yield item
+        except VectorizeError:
+            raise
+        except Exception as error:
+            raise _broken_off(position, error) from error
+
+    def identity(self) -> None:
+        """Unknown: it can be read but once."""
+
+
 class Records:
-    """An iterable of mappings, or of lines as bytes; a generator too; it is read once.
+    """An iterable of mappings, or of lines as bytes or str; a generator too; it is read once.
 
     :param records: any iterable.
     """
@@ -200,22 +147,37 @@ class Records:
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`, from the beginning: an iterable cannot be entered in the middle."""
-        records = iter(self._records)
         before = start
-        while True:
-            interrupt()
-            try:
+        # Lines that come with their newlines are those of a file, and the last of these may have broken off.
+        lines_of_a_file, whole = hasattr(self._records, "readline"), True
+        try:
+            records = iter(self._records)
+            while True:
+                interrupt()
                 data = next(records)
-            except StopIteration:
-                return
-            except Exception as error:
-                raise SourceError(f"vectors broke off after record {before.line}: {error!r}") from error
-            after = Position(0, before.line + 1)
-            if isinstance(data, bytes):
-                # A line, as an open file gives it. JSON has no newline but between tokens.
-                data = data.replace(b"\n", b" ") + b"\n"
-            yield Item(data, before, after)
-            before = after
+                after = Position(0, before.line + 1)
+                whole = True
+                if isinstance(data, str | bytes):
+                    text = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+                    ended = text.endswith(b"\n")
+                    lines_of_a_file = lines_of_a_file or ended
+                    whole = ended or not lines_of_a_file or is_whole(text)
+                    if (line := _as_line(text, first=before == START)) is not None:
+                        yield Item(line, before, after)
+                else:
+                    yield Item(data, before, after)
+                before = after
+        except StopIteration:
+            pass
+        except VectorizeError:
+            raise
+        except Exception as error:
+            raise _broken_off(before, error) from error
+        if not whole:
+            raise SourceError(
+                f"vectors breaks off after record {before.line - 1}: it ends in the middle of a line, without a "
+                "newline and without the end of a JSON value"
+            )
 
     def identity(self) -> None:
         """Unknown: it can be read but once."""
@@ -224,13 +186,16 @@ class Records:
 def as_source(records: object) -> Source:
     """Choose how an input is read.
 
-    :param records: NDJSON as str or bytes, a sequence of :class:`SourceFile`, or an iterable of mappings or lines.
+    :param records: NDJSON as str or bytes, a sequence of :class:`SourceFile`, an open binary file, or an iterable of
+        mappings or lines.
     :raises SourceError: it is none of them.
     """
-    if isinstance(records, str | bytes):
-        return Text(records)
+    if isinstance(records, str | bytes | bytearray | memoryview):
+        return Text(records if isinstance(records, str | bytes) else bytes(records))
     if isinstance(records, Sequence) and records and all(isinstance(each, SourceFile) for each in records):
         return Files(records)
+    if hasattr(records, "readinto"):
+        return Stream(records)
     if isinstance(records, Iterable):
         return Records(records)
     raise SourceError(
@@ -238,76 +203,22 @@ def as_source(records: object) -> Source:
     )
 
 
-def _read_file(file: SourceFile, start: Position, interrupt: Interrupt) -> Iterator[Item]:
-    size = file.info().get("size")
-    position = start
-    with _reading(file.name), file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw:
+def _as_line(text: bytes, *, first: bool) -> bytes | TooLong | None:
+    line = tidied(text.rstrip(b"\r\n"), first=first)
+    if line is None:
+        return None
+    if len(line) > MAX_LINE_BYTES + 1:
+        return TooLong(len(line) - 1)
+    # JSON has newlines between its tokens only: such a record is one line all the same. Within a string they are an
+    # error, which has to stay one.
+    if b"\n" in line[:-1]:
         try:
-            for item in _lines(gzip.GzipFile(fileobj=raw) if file.compressed else raw, start, interrupt):
-                position = item.end
-                yield item
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-            raise SourceError(
-                f"{file.name} breaks off after line {position.line}: {error} (a truncated or damaged .gz)"
-            ) from error
-        if size is not None and raw.tell() != size:
-            raise SourceError(
-                f"{file.name} breaks off after line {position.line}, or is still being written: {raw.tell()} bytes "
-                f"could be read, and it had {size} before"
-            )
+            orjson.loads(line)
+        except orjson.JSONDecodeError:
+            return line
+        return line[:-1].replace(b"\n", b" ") + b"\n"
+    return line
 
 
-def _lines(raw: Any, start: Position, interrupt: Interrupt) -> Iterator[Item]:
-    """Cut a stream into lines that are not blank, each with one newline at its end."""
-    number, line, offset = start
-    # It reads through readinto, which every kind of file has, and finds the lines in C, which few do.
-    stream = io.BufferedReader(raw, BLOCK_BYTES)
-    try:
-        while (here := stream.tell()) < offset:
-            interrupt()
-            if stream.seek(min(here + SEEK_BYTES, offset)) == here:
-                raise OSError(f"it ends before byte {offset}, where an earlier try had come")
-        while text := stream.readline(_LIMIT):
-            interrupt()
-            before = Position(number, line, offset)
-            size, tail = len(text), text[-2:]
-            while size >= _LIMIT and not tail.endswith(b"\n") and (rest := stream.readline(_LIMIT)):
-                interrupt()  # too long: the rest is not kept
-                size += len(rest)
-                tail = (tail + rest)[-2:]
-            line += 1
-            offset += size
-            after = Position(number, line, offset)
-            if line == 1:
-                text = text.removeprefix(_BOM)
-            if size > MAX_LINE_BYTES and (size := size - _end_length(tail)) > MAX_LINE_BYTES:
-                yield Item(TooLong(size), before, after)
-            elif not text.isspace():
-                yield Item(_with_newline(text), before, after)
-    finally:
-        stream.detach()  # the file is closed by who opened it
-
-
-def _end_length(text: bytes) -> int:
-    return 2 if text.endswith(b"\r\n") else int(text.endswith(b"\n"))
-
-
-def _with_newline(text: bytes) -> bytes:
-    if text.endswith(b"\r\n"):
-        return text[:-2] + b"\n"
-    return text if text.endswith(b"\n") else text + b"\n"
-
-
-class _reading:  # noqa: N801  # reads as the statement it is
-    """Turn what a filesystem raises into a :class:`SourceError` that names the file."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def __enter__(self) -> None: ...
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, FileNotFoundError):
-            raise SourceError(f"{self._name} does not exist") from error
-        if isinstance(error, Exception) and not isinstance(error, VectorizeError):
-            raise SourceError(f"{self._name} cannot be read: {error}") from error
+def _broken_off(position: Position, error: Exception) -> SourceError:
+    return SourceError(f"vectors broke off after record {position.line}: {printable(repr(error))}")
