@@ -75,6 +75,13 @@ def source_exists(source: Source) -> bool:
     return all(expand(*place) for place in _places(source))
 
 
+def described(source: Any) -> str:
+    """Name a source in a message, as far as it is one."""
+    paths = [source] if _is_path(source) else _listed(source)
+    names = [printable(_url(path)[0]) if _is_path(path) else repr(path) for path in paths]
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def rejects_folder(path: Path) -> RejectsFolder:
     """Name the folder that takes the refused records."""
     return RejectsFolder(*_locate("rejects_path", path))
@@ -116,17 +123,9 @@ def _is_path(path: object) -> bool:
 def _locate(argument: str, path: Any) -> Place:
     if not _is_path(path) or not str(path).strip():
         raise InvalidArgumentError(f"{argument} must be a path or a list of paths, got {path!r}")
-    if hasattr(path, "fs"):
-        where, url = path, f"{path.protocol or 'file'}://{path.path}"
-    else:
-        # The path is not Airflow's to read: to it, "?" and "#" begin something else, and "a:b" has a scheme.
-        text = os.fspath(path)
-        scheme, separator, rest = text.partition("://")
-        bucket = rest.partition("/")[0]
-        where = f"{scheme}://{bucket}/" if separator else "file:///"
-        url = f"{scheme}://{rest.removeprefix(bucket.rpartition('@')[0] + '@')}" if separator else text
+    url, where = _url(path)
     try:
-        fs = (where if hasattr(where, "fs") else ObjectStoragePath(where)).fs
+        fs = path.fs if hasattr(path, "fs") else ObjectStoragePath(where).fs
     except (ValueError, ImportError) as error:
         raise _without_provider(argument, url, error) from error
     except AirflowNotFoundException as error:
@@ -139,13 +138,35 @@ def _locate(argument: str, path: Any) -> Place:
     return Place(fs, place, uri(fs, place))
 
 
+def _url(path: Any) -> tuple[str, str]:
+    """Give a path without its connection, and what of it leads to the filesystem.
+
+    Airflow is not asked to read a path: to it, ``?`` and ``#`` begin something else, and ``a:b`` has a scheme.
+    """
+    if hasattr(path, "fs"):
+        return f"{path.protocol or 'file'}://{path.path}", ""
+    text = os.fspath(path)
+    scheme, separator, rest = text.partition("://")
+    if not separator:
+        return text, "file:///"
+    connection, at, _ = rest.partition("/")[0].rpartition("@")
+    return f"{scheme}://{rest.removeprefix(connection + at)}", f"{scheme}://{rest.partition('/')[0]}/"
+
+
 def _without_provider(argument: str, url: str, error: Exception) -> SourceError:
     scheme = url.partition("://")[0]
-    provider = _PROVIDERS.get(scheme)
-    advice = f"install {provider}" if provider else f"no provider of Airflow's for {scheme}:// is known here"
+    if scheme in _PROVIDERS:
+        advice = f"install {_PROVIDERS[scheme]}"
+    else:
+        known = ", ".join(f"{provider} for {scheme}" for provider, scheme in _first_schemes().items())
+        advice = f"no provider for {printable(scheme)}:// is known here; there are {known}"
     refused = SourceError(f"{argument} {printable(url)}: {printable(str(error))}: {advice}")
     refused.permanent = True
     return refused
+
+
+def _first_schemes() -> dict[str, str]:
+    return {provider: scheme for scheme, provider in reversed(_PROVIDERS.items())}
 
 
 def _true_path(fs: Any, path: str) -> str:

@@ -18,7 +18,7 @@ from airflow.providers.common.compat.sdk import (
     XComArg,
 )
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, MutationTimeoutError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, MutationTimeoutError, SourceError
 from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
 from airflow_provider_vectorize.operators.common import fail_fast, interval, seconds
 from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
@@ -53,19 +53,37 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 
     operation = "upsert"
     waits_for_source = True
+    #: Why the storage could not say, at the last look, whether the source is there.
+    _obstacle: SourceError | None = None
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
-        """Tell whether the source is there."""
-        from airflow_provider_vectorize.hooks.storage import source_exists
+        """Tell whether the source is there; while its storage cannot say, it is not."""
+        from airflow_provider_vectorize.hooks.storage import described, source_exists
 
-        self.log.info("Looking for %s", self.source)
         assert self.source is not None  # noqa: S101  # the constructor requires it
+        self.log.info("Looking for %s", described(self.source))
+        self._obstacle = None
         with fail_fast():
-            return source_exists(self.source)
+            try:
+                return source_exists(self.source)
+            except SourceError as error:
+                if error.permanent:
+                    raise
+                self._obstacle = error
+        self.log.warning("Not there yet, since the storage cannot say: %s", self._obstacle)
+        return False
 
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
-        BaseSensorOperator.execute(self, context)
+        from airflow_provider_vectorize.hooks.storage import described
+
+        try:
+            BaseSensorOperator.execute(self, context)
+        except (AirflowSensorTimeout, AirflowSkipException) as end:
+            text = f"{end} Waited for {described(self.source)}"
+            if self._obstacle is not None:
+                text += f"; the last look failed: {self._obstacle}"
+            raise type(end)(text) from end
         return self.upload(context)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:

@@ -18,6 +18,7 @@ from airflow_provider_vectorize.ingest.sources import (
     Position,
     Records,
     SourceFile,
+    Stream,
     Text,
     as_source,
     expand,
@@ -42,7 +43,7 @@ def lines(source, start=START):
     [
         (b"", []),
         (b"a\nb\n", [(1, b"a\n"), (2, b"b\n")]),
-        (b"a\nb", [(1, b"a\n"), (2, b"b\n")]),
+        (b"1\n2", [(1, b"1\n"), (2, b"2\n")]),
         (b"a\r\nb\r\n", [(1, b"a\n"), (2, b"b\n")]),
         (b"\n\na\n \t\r\nb\n\n", [(3, b"a\n"), (5, b"b\n")]),
         (b"\xef\xbb\xbfa\nb\n", [(1, b"a\n"), (2, b"b\n")]),
@@ -56,9 +57,9 @@ def test_lines_end_in_one_newline_and_blank_ones_and_a_bom_are_left_out(text, ex
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b""])
 def test_a_line_of_1_mib_is_read_and_one_byte_more_is_not(end):
-    assert lines(Text(b"x" * MAX_LINE_BYTES + end)) == [(1, b"x" * MAX_LINE_BYTES + b"\n")]
-    assert lines(Text(b"x" * (MAX_LINE_BYTES + 1) + end)) == [(1, TooLong(MAX_LINE_BYTES + 1))]
-    assert lines(Text(b"x" * (MAX_LINE_BYTES + 2) + end)) == [(1, TooLong(MAX_LINE_BYTES + 2))]
+    assert lines(Text(b"1" * MAX_LINE_BYTES + end)) == [(1, b"1" * MAX_LINE_BYTES + b"\n")]
+    assert lines(Text(b"1" * (MAX_LINE_BYTES + 1) + end)) == [(1, TooLong(MAX_LINE_BYTES + 1))]
+    assert lines(Text(b"1" * (MAX_LINE_BYTES + 2) + end)) == [(1, TooLong(MAX_LINE_BYTES + 2))]
 
 
 def test_after_a_line_that_is_too_long_reading_goes_on():
@@ -84,7 +85,7 @@ def test_a_line_that_is_too_long_is_never_in_memory_as_a_whole(tmp_path):
 
 
 def test_reading_goes_on_at_the_place_behind_any_item(tmp_path):
-    text = b"\xef\xbb\xbfaa\r\n\nb\n" + b"x" * (MAX_LINE_BYTES + 1) + b"\nc"
+    text = b"\xef\xbb\xbfaa\r\n\nb\n" + b"x" * (MAX_LINE_BYTES + 1) + b"\n3"
     plain, packed = tmp_path / "a.ndjson", tmp_path / "a.ndjson.gz"
     plain.write_bytes(text)
     packed.write_bytes(gzip.compress(text))
@@ -182,7 +183,7 @@ def test_a_gz_that_is_cut_between_two_of_its_members_breaks_off(tmp_path):
 def test_a_gz_that_ends_before_the_place_where_the_load_goes_on_is_an_error(tmp_path):
     path = tmp_path / "a.gz"
     path.write_bytes(gzip.compress(b"abc\n" * 10))
-    with pytest.raises(SourceError, match=r"a\.gz cannot be read: it ends before byte 80"):
+    with pytest.raises(SourceError, match=r"a\.gz cannot be read: OSError: it ends before byte 80"):
         list(Files([source_file(path)]).read(Position(0, 20, 80), never))
 
 
@@ -214,7 +215,7 @@ def test_an_error_while_reading_names_the_file(tmp_path):
         def open(self, path, mode, block_size):
             return Broken()
 
-    with pytest.raises(SourceError, match=r"s3://b/k cannot be read: the network is gone"):
+    with pytest.raises(SourceError, match=r"s3://b/k cannot be read: OSError: the network is gone"):
         read(Files([SourceFile(Filesystem(), "k", "s3://b/k")]))
 
 
@@ -228,8 +229,11 @@ def test_a_glob_is_expanded_in_a_stable_order(tmp_path):
     assert expand(FS, f"{tmp_path}/*.none", "glob") == []
 
 
-def test_a_path_is_one_file_even_if_it_is_missing():
-    assert expand(FS, "/none/a.ndjson", "name") == [SourceFile(FS, "/none/a.ndjson", "name")]
+def test_a_file_has_one_name_whether_a_path_or_a_glob_finds_it(tmp_path):
+    path = tmp_path / "a.ndjson"
+    path.write_text("1\n")
+    assert expand(FS, str(path), "path") == expand(FS, f"{tmp_path}/*", "glob")
+    assert expand(FS, f"{tmp_path}/none.ndjson", "path") == []
 
 
 def test_a_file_changes_its_identity_with_its_contents(tmp_path):
@@ -278,6 +282,7 @@ def test_how_an_input_is_read_depends_on_what_it_is(tmp_path):
     assert isinstance(as_source([]), Records)
     assert isinstance(as_source([{"id": "a"}]), Records)
     assert isinstance(as_source(iter(())), Records)
+    assert isinstance(as_source(io.BytesIO(b"text")), Stream)
     with pytest.raises(SourceError, match="got int"):
         as_source(7)
 

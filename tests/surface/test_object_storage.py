@@ -90,7 +90,7 @@ def test_an_object_of_several_parts(emulator, s3, dag, run_dag):
 def test_a_missing_object_is_named(emulator, s3, dag, run_dag):
     ended = run(VectorizeUpsertOperator, dag, run_dag, "s3://mine@embeddings/missing.ndjson")
     assert ended.state == "failed"
-    assert "s3://mine@embeddings/missing.ndjson does not exist" in ended.log
+    assert "s3://embeddings/missing.ndjson does not exist" in ended.log
 
 
 def test_the_sensor_sees_an_object_that_arrives_later(emulator, s3, dag, run_dag):
