@@ -166,18 +166,21 @@ def digest(values: Any, namespace: str | None, metadata: Mapping[str, Any] | Non
     :returns: 32 hex digits.
     """
     numbers = np.asarray(values, dtype="<f4") + np.float32(0.0)
-    rest = orjson.dumps([namespace or "", _plain(metadata or {})], option=orjson.OPT_SORT_KEYS)
+    rest = orjson.dumps([namespace or "", plain(metadata or {})], option=orjson.OPT_SORT_KEYS)
     return hashlib.blake2b(numbers.tobytes() + rest, digest_size=16).hexdigest()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Write the numbers of a JSON value in one notation."""
     # Numbers come back from a JSON store in another notation: 1.0 as 1, 1e2 as 100.
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+        return float(value) if abs(value) < 1 << 1023 and float(value) == value else value
+    if isinstance(value, np.generic):
+        return plain(value.item())
     return value
 
 

@@ -20,6 +20,9 @@
     ├── EmptySourceError             there was nothing to load
     ├── RejectsError                 the folder for refused records cannot be written
     ├── IngestAbortedError           the load was told to stop
+    ├── ManifestError                the manifest of a sync is damaged, held by another run, or out of reach
+    ├── SyncGuardError               a sync was about to delete on doubtful word
+    ├── VerificationError            the index does not hold what the source says
     └── MutationTimeoutError         the deadline of a wait has passed
 
 Two marks steer what happens next: ``transient`` errors are repeated by the client itself, and ``permanent``
@@ -225,6 +228,20 @@ class RejectsError(VectorizeError):
 
 class IngestAbortedError(VectorizeError):
     """The load was told to stop, and stopped."""
+
+
+class ManifestError(VectorizeError):
+    """The manifest of a sync is damaged, held by another run, or its folder cannot be used."""
+
+
+class SyncGuardError(VectorizeError):
+    """A sync was about to delete, or to write, on doubtful word. Nothing was deleted; the text says what to set."""
+
+    permanent = True
+
+
+class VerificationError(VectorizeError):
+    """The index does not hold what the source says; the text names ids and what differs."""
 
 
 class MutationTimeoutError(VectorizeError):
