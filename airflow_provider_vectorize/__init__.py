@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-modules": [
                     "airflow_provider_vectorize.operators.index",
                     "airflow_provider_vectorize.operators.vectorize",
+                    "airflow_provider_vectorize.operators.vectors",
                 ],
             }
         ],

@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.index import (
     VectorizeCreateIndexOperator,
     VectorizeDeleteIndexOperator,
 )
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectors import VectorizeQueryOperator
 
 INDEX = "scratch"
 DATA = Path(__file__).parent / "data" / "passages.ndjson"
@@ -41,9 +41,13 @@ with DAG(
         task_id="load", index_name=INDEX, source=str(DATA), wait_for_completion=True, poll_interval=5
     )
 
-    @task
-    def ask() -> list[str]:
-        matches = VectorizeHook().conn.query(INDEX, vector_id="oceans-04", filter={"topic": "weather"})
-        return [match.id for match in matches]
+    # [START howto_filter]
+    ask = VectorizeQueryOperator(
+        task_id="ask",
+        index_name=INDEX,
+        vector_id="oceans-04",
+        filter={"topic": {"$in": ["weather", "birds"]}},
+    )
+    # [END howto_filter]
 
-    create_index >> load >> ask() >> delete_index.as_teardown(setups=create_index)
+    create_index >> load >> ask >> delete_index.as_teardown(setups=create_index)

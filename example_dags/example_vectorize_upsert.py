@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime
 from pathlib import Path
 
-from airflow.providers.common.compat.sdk import DAG, task
+from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectors import VectorizeQueryOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 
 INDEX = "passages"
@@ -34,12 +34,11 @@ with DAG(
     )
     # [END howto_upsert]
 
-    @task
-    def query() -> list[str]:
-        """Ask with a stored vector: which passages are nearest to this one?"""
-        matches = VectorizeHook().conn.query(INDEX, vector_id="oceans-04", top_k=5, return_metadata="all")
-        for match in matches:
-            print(f"{match.score:.3f}  {match.id:<16}  {match.metadata['text']}")
-        return [match.id for match in matches]
+    # [START howto_query]
+    # Ask with a stored vector: which passages are nearest to this one?
+    query = VectorizeQueryOperator(
+        task_id="query", index_name=INDEX, vector_id="oceans-04", top_k=5, return_metadata="all"
+    )
+    # [END howto_query]
 
-    create_index >> upsert >> wait >> query()
+    create_index >> upsert >> wait >> query

@@ -89,7 +89,9 @@ def test_the_package_itself_is_light():
     assert not loaded_by(NAME) & {"numpy", "requests", "airflow", "orjson"}
 
 
-@pytest.mark.parametrize("module", ["operators.index", "operators.vectorize", "sensors.vectorize"])
+@pytest.mark.parametrize(
+    "module", ["operators.index", "operators.vectorize", "operators.vectors", "sensors.vectorize"]
+)
 def test_a_dag_file_loads_neither_requests_nor_numpy(module):
     assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "orjson"}
 

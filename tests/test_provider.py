@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
-    "hooks": ("base", "checkpoint", "indexes", "loads", "storage", "waits"),
+    "hooks": ("base", "checkpoint", "indexes", "loads", "queries", "storage", "waits"),
     "operators": ("common",),
     "triggers": ("poller",),
 }

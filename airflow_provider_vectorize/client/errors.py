@@ -18,6 +18,7 @@
     ├── TooManyRejectsError          more records were refused than ``max_rejects`` allows
     ├── SourceError                  the input is missing, breaks off or cannot be read
     ├── EmptySourceError             there was nothing to load
+    ├── OutputError                  a file of answers or of an export cannot be written
     ├── RejectsError                 the folder for refused records cannot be written
     ├── IngestAbortedError           the load was told to stop
     ├── ManifestError                the manifest of a sync is damaged, held by another run, or out of reach
@@ -220,6 +221,10 @@ class SourceError(VectorizeError):
 
 class EmptySourceError(VectorizeError):
     """There was nothing to load."""
+
+
+class OutputError(VectorizeError):
+    """A file of answers or of an export cannot be written."""
 
 
 class RejectsError(VectorizeError):

@@ -101,6 +101,14 @@ def check_rejects_apart(source: Source, rejects: RejectsFolder) -> None:
             )
 
 
+def output_place(path: Path) -> Place:
+    """Name a file or folder that is to be written.
+
+    :raises SourceError: naming the path whose storage is not installed.
+    """
+    return _locate("output_path", path)
+
+
 def _places(source: Any) -> list[Place]:
     places = [_locate("source", path) for path in ([source] if _is_path(source) else _listed(source))]
     # What some filesystems have listed before they would not ask for again: what arrives later would never be seen.

@@ -1,0 +1,152 @@
+"""Operators on the vectors of an index beside loading them: ask."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from os import PathLike
+from typing import Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, Context, XComArg
+
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client.types import ReturnMetadata
+from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
+from airflow_provider_vectorize.operators.common import fail_fast, given, one_of, refuse_without_effect
+
+
+class VectorizeQueryOperator(BaseOperator):
+    """Ask an index for the vectors nearest to a vector; once, or many times.
+
+    One answer is the XCom of the task: a list of mappings, the closest first, with ``id``, ``score`` and what was asked
+    of ``values``, ``metadata``, ``namespace``. With ``queries`` the answers are written to ``output_path``, a line of
+    NDJSON for each with ``query`` (from 1), ``id`` and ``matches``, and the task returns their number and the path.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param vector: what to look for, or the ``.output`` of a task that returns it. Never templated.
+    :param vector_id: instead of it: the id of a stored vector to ask with. Templated.
+    :param queries: instead of both: mappings whose keys are ``vector`` or ``vector_id``, and what is to differ of
+        ``top_k``, ``namespace``, ``filter``, ``return_values``, ``return_metadata``, and an ``id`` of your own; or the
+        ``.output`` of a task that returns such; or a path or glob, or a list of them, of vectors as they are loaded (a
+        path is templated).
+    :param top_k: number of matches, 1 to 100, and at most 50 with values or all metadata (limits page).
+    :param namespace: look only there. Templated.
+    :param filter: conditions on indexed metadata, all of which must hold, such as
+        ``{"lang": "en", "year": {"$gte": 2020}}``; checked before it is sent. Templated.
+    :param return_values: with the values.
+    :param return_metadata: ``none``, ``indexed`` (strings cut to 64 bytes) or ``all``.
+    :param output_path: with ``queries``: the file of answers, anywhere Airflow's object storage reaches; ``.gz`` at
+        its end compresses. Templated.
+    :param requests_per_minute: with ``queries``: how many are asked a minute, of the 240 that a token has for all that
+        it does.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+    """
+
+    template_fields: Sequence[str] = (
+        "index_name",
+        "vector_id",
+        "namespace",
+        "filter",
+        "output_path",
+        "conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        index_name: str | None = None,
+        vector: Sequence[float] | XComArg | None = None,
+        vector_id: str | None = None,
+        queries: Iterable[Mapping[str, Any]] | str | PathLike[str] | Sequence[str] | XComArg | None = None,
+        top_k: int = 5,
+        namespace: str | None = None,
+        filter: Mapping[str, Any] | None = None,  # noqa: A002  # the API's own name for it
+        return_values: bool = False,
+        return_metadata: ReturnMetadata = "none",
+        output_path: str | PathLike[str] | None = None,
+        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        conn_id: str = "vectorize_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index_name = index_name
+        self.vector = vector
+        self.vector_id = vector_id
+        self.queries = queries
+        self.top_k = top_k
+        self.namespace = namespace
+        self.filter = filter
+        self.return_values = return_values
+        self.return_metadata = return_metadata
+        self.output_path = output_path
+        self.requests_per_minute = requests_per_minute
+        self.conn_id = conn_id
+        self._stop: threading.Event | None = None
+        if sum(each is not None for each in (vector, vector_id, queries)) != 1:
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: exactly one of vector, vector_id and queries must be given"
+            )
+        one_of(self.task_id, "return_metadata", return_metadata, "none", "indexed", "all")
+        if queries is None:
+            refuse_without_effect(
+                self.task_id,
+                "it needs queries; one answer is the task's XCom",
+                output_path=given(kwargs, "output_path", output_path, None),
+                requests_per_minute=given(
+                    kwargs, "requests_per_minute", requests_per_minute, DEFAULT_REQUESTS_PER_MINUTE
+                ),
+            )
+        elif output_path is None:
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: queries need output_path, the file that takes the answers"
+            )
+        try:
+            check_pace(requests_per_minute)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
+        for value in (vector, queries):
+            if isinstance(value, XComArg):
+                XComArg.apply_upstream_relationship(self, value)
+
+    def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
+        """Ask."""
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
+        hook = VectorizeHook(self.conn_id)
+        shared: dict[str, Any] = {
+            "top_k": self.top_k,
+            "namespace": self.namespace,
+            "filter": self.filter,
+            "return_values": self.return_values,
+            "return_metadata": self.return_metadata,
+        }
+        with fail_fast():
+            if self.output_path is None:
+                vector: Any = self.vector
+                vector = vector.resolve(context) if isinstance(vector, XComArg) else vector
+                return hook.query(self.index_name, vector, self.vector_id, **shared)
+            self._stop = threading.Event()
+            number = hook.query_many(
+                self.index_name,
+                self._queries(context),
+                self.output_path,
+                requests_per_minute=self.requests_per_minute,
+                stop=self._stop,
+                **shared,
+            )
+            return {"queries": number, "output_path": str(self.output_path)}
+
+    def on_kill(self) -> None:
+        """Ask no more."""
+        if self._stop is not None:
+            self._stop.set()
+
+    def _queries(self, context: Context) -> Any:
+        queries: Any = self.queries
+        if isinstance(queries, XComArg):
+            return queries.resolve(context)
+        # A path is small; vectors are never rendered.
+        paths = isinstance(queries, str) or (
+            isinstance(queries, list | tuple) and all(isinstance(each, str) for each in queries)
+        )
+        return self.render_template(queries, context) if paths else queries
