@@ -7,6 +7,9 @@
     │   ├── AuthenticationError      token or account refused                 (HTTP 401, 403, code 10000)
     │   ├── IndexNotFoundError       no such index, or deleted a moment ago   (codes 3000, 3005)
     │   ├── IndexExistsError         the name is taken                        (code 3002)
+    │   ├── InvalidIndexError        a name or configuration that cannot be   (codes 3001, 3003)
+    │   ├── MetadataIndexExistsError     the property has one                 (code 40004)
+    │   ├── MetadataIndexNotFoundError   the property has none                (code 40005)
     │   ├── InvalidVectorError       a vector of an upload was refused        (codes 40008 ... 40023)
     │   ├── RateLimitError           too many requests                        (HTTP 429, code 40041)
     │   ├── ServerError              the service failed                       (HTTP 5xx, 408)
@@ -136,6 +139,20 @@ class IndexExistsError(VectorizeApiError):
     """An index of that name exists."""
 
 
+class InvalidIndexError(VectorizeApiError):
+    """The name or the configuration of an index to create breaks a rule of the API."""
+
+    hint = "An index has 32 to 1,536 dimensions and the metric cosine, euclidean or dot-product, or a preset."
+
+
+class MetadataIndexExistsError(VectorizeApiError):
+    """The property has a metadata index already."""
+
+
+class MetadataIndexNotFoundError(VectorizeApiError):
+    """The property has no metadata index."""
+
+
 class InvalidVectorError(VectorizeApiError):
     """A vector of the upload breaks a rule of the API. Nothing of that upload was accepted."""
 
@@ -257,9 +274,13 @@ class MutationTimeoutError(VectorizeError):
 
 _BY_CODE: dict[int, type[VectorizeApiError]] = {
     3000: IndexNotFoundError,
+    3001: InvalidIndexError,
     3002: IndexExistsError,
+    3003: InvalidIndexError,
     3005: IndexNotFoundError,
     10000: AuthenticationError,
+    40004: MetadataIndexExistsError,
+    40005: MetadataIndexNotFoundError,
     40008: InvalidVectorError,
     40009: InvalidVectorError,
     40012: InvalidVectorError,

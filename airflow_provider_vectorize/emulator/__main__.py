@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
         description="A local stand-in of the Cloudflare Vectorize REST API, for development and tests.",
     )
     add = parser.add_argument
-    add("--port", type=int, default=8787, help="0 takes a free one and prints it (default: %(default)s)")
+    add("--port", type=int, default=8328, help="0 takes a free one and prints it (default: %(default)s)")
     add("--host", type=_host, default="127.0.0.1", help="address to listen on (default: %(default)s)")
     add("--data", default=":memory:", help="SQLite file that keeps everything (default: %(default)s)")
     add("--account", help="let in this account id only (default: any)")
@@ -69,6 +69,14 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--refuse-ndjson-boundary", dest="ndjson_boundary", action="store_false",
         help="do not read application/x-ndjson with a boundary as multipart",
+    )  # fmt: skip
+    add(
+        "--refuse-null-metadata", dest="null_metadata", action="store_false",
+        help="take no null as a value in metadata",
+    )  # fmt: skip
+    add(
+        "--created-status", type=int, choices=(200, 201), default=200,
+        help="HTTP status when an index is created (default: %(default)s)",
     )  # fmt: skip
     return parser
 

@@ -93,4 +93,5 @@ class App:
         )
         result = self._operations.run(request)
         row["vectors"], row["mutation_id"] = result.vectors, result.mutation_id
-        return Hangup() if fault else responses.success(result.value)
+        status = self._settings.created_status if route.operation == "create_index" else 200
+        return Hangup() if fault else responses.success(result.value, status)

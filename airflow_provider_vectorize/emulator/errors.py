@@ -24,10 +24,10 @@ class Refusal(NamedTuple):
 REFUSALS: Final[dict[str, Refusal]] = {
     # The index
     "index_not_found": Refusal(3000, 404, 'vectorize.index.not_found - Index name "{name}"'),
-    "duplicate_name": Refusal(3002, 409, 'vectorize.index.duplicate_name - Index name "{name}"'),
+    "duplicate_name": Refusal(3002, 400, 'vectorize.index.duplicate_name - Index name "{name}"'),
     "index_deleted": Refusal(3005, 410, 'vectorize.index.deleted - Index name "{name}" was deleted'),
-    "invalid_name": Refusal(3900, 400, 'vectorize.index.invalid_name - Index name "{name}"'),
-    "invalid_config": Refusal(3901, 400, "vectorize.index.invalid_config - {reason}"),
+    "invalid_name": Refusal(3001, 400, 'vectorize.index.invalid_name - Index name "{name}"'),
+    "invalid_config": Refusal(3003, 400, "vectorize.index.invalid_config - {reason}"),
     "too_many_indexes": Refusal(3902, 400, "vectorize.index.limit_reached - max index count is {limit}"),
     # The upload
     "unknown_content_type": Refusal(1005, 400, "vectorize.unknown_content_type"),
@@ -35,6 +35,9 @@ REFUSALS: Final[dict[str, Refusal]] = {
         40023,
         400,
         "failed to parse {operation} vectors request in ndjson format: line Some({line}) was not expected format",
+    ),
+    "no_vectors_part": Refusal(
+        40045, 400, "Got a multipart request without a vectors part in {operation} operation"
     ),
     "too_many_vectors": Refusal(49001, 400, "too many vectors in payload; max count is {limit}, got {got}"),
     "body_too_large": Refusal(49002, 413, "request body too large; max is {limit} bytes"),
@@ -56,6 +59,7 @@ REFUSALS: Final[dict[str, Refusal]] = {
     # A JSON body
     "too_many_ids": Refusal(40007, 400, "too many ids in payload; max id count is {limit}, got {got}"),
     "bad_json": Refusal(40026, 400, "Failed to parse the request body as JSON: {reason}"),
+    "no_json_type": Refusal(40026, 400, "Expected request with `Content-Type: application/json`"),
     "query_dimensions": Refusal(
         40006, 400, "invalid query vector, expected {want} dimensions, and got {got} dimensions"
     ),
@@ -99,6 +103,8 @@ class ApiError(Exception):
 
     :param kind: a key of :data:`REFUSALS`.
     :param values: what the message's format string names.
+
+    Whoever raises it may set ``retry_after`` (whole seconds) and ``allow`` (methods): headers of the answer.
     """
 
     def __init__(self, kind: str, **values: object) -> None:
@@ -110,3 +116,4 @@ class ApiError(Exception):
         self.status = row.status
         self.message = UPSTREAM_PREFIX + text if 40000 <= row.code < 49400 else text
         self.retry_after: int | None = None
+        self.allow: str | None = None

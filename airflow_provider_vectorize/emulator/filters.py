@@ -20,6 +20,10 @@ Scalar = str | int | float | bool | None
 Condition = Callable[[Any], bool]
 
 _ORDERS: Final[dict[str, Callable[[Any, Any], bool]]] = {"$lt": lt, "$lte": le, "$gt": gt, "$gte": ge}
+_LOWER: Final = frozenset({"$gt", "$gte"})
+_UPPER: Final = frozenset({"$lt", "$lte"})
+#: What a metadata index holds, by its type: one of strings holds numbers too.
+_HELD: Final = {"string": ("string", "number"), "number": ("number",), "boolean": ("boolean",)}
 
 
 def cut(text: str) -> str:
@@ -37,17 +41,19 @@ def lookup(metadata: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def indexed(metadata: Mapping[str, Any], seq: int, indexes: Iterable[MetadataIndex]) -> dict[str, Any]:
-    """Give the properties that the metadata indexes hold of a vector: right type, written after the index.
+def indexed(metadata: Mapping[str, Any], seq: int, indexes: Iterable[MetadataIndex]) -> dict[str, Scalar]:
+    """Give what the metadata indexes hold of a vector that was written after them.
 
     :param seq: the number of the write that brought the vector.
-    :returns: property name -> value, strings cut to 64 bytes.
+    :returns: property name -> value, strings cut to 64 bytes; None if the vector has no value of a type that the
+        index holds. A property whose index is newer than the vector is left out.
     """
-    found: dict[str, Any] = {}
+    found: dict[str, Scalar] = {}
     for index in indexes:
-        value = lookup(metadata, index.name) if seq > index.seq else None
-        if _kind(value) == index.type:
-            found[index.name] = cut(value) if isinstance(value, str) else value
+        if seq > index.seq:
+            value = lookup(metadata, index.name)
+            held = _kind(value) in _HELD[index.type]
+            found[index.name] = None if not held else cut(value) if isinstance(value, str) else value
     return found
 
 
@@ -68,8 +74,11 @@ def parse(expression: object) -> dict[str, list[Condition]]:
     return {_key(key): list(_conditions(operand)) for key, operand in expression.items()}
 
 
-def matches(conditions: Mapping[str, list[Condition]], properties: Mapping[str, Any]) -> bool:
-    """Tell whether a vector passes; a property that no metadata index holds of it passes nothing."""
+def matches(conditions: Mapping[str, list[Condition]], properties: Mapping[str, Scalar]) -> bool:
+    """Tell whether a vector passes; a property without a metadata index of its time passes nothing.
+
+    :param properties: what :func:`indexed` gives.
+    """
     return all(
         name in properties and all(condition(properties[name]) for condition in wanted)
         for name, wanted in conditions.items()
@@ -87,21 +96,29 @@ def _conditions(operand: object) -> Iterable[Condition]:
         return [_condition("$eq", operand)]
     if not operand:
         raise ApiError("bad_filter", reason="an object of operators must not be empty")
+    if len(operand) > 1 and not (
+        len(operand) == 2 and len(operand.keys() & _LOWER) == len(operand.keys() & _UPPER) == 1
+    ):
+        raise ApiError("bad_filter", reason="only one lower and one upper bound go together")
     return [_condition(operator, value) for operator, value in operand.items()]
 
 
 def _condition(operator: str, operand: object) -> Condition:
     if operator in ("$eq", "$ne"):
-        wanted = _scalar(operand)
-        return lambda value: _equal(value, wanted) == (operator == "$eq")
+        wanted, test = _scalar(operand), _equal if operator == "$eq" else _unequal
+        return lambda value: test(value, wanted)
     if operator in ("$in", "$nin"):
         if not isinstance(operand, list):
             raise ApiError("bad_filter", reason=f"{operator} expects a list")
         choices = [_scalar(item) for item in operand]
-        return lambda value: any(_equal(value, choice) for choice in choices) == (operator == "$in")
+        if operator == "$in":
+            return lambda value: any(_equal(value, choice) for choice in choices)
+        return lambda value: all(_unequal(value, choice) for choice in choices)
     if operator in _ORDERS:
         order, bound = _ORDERS[operator], _scalar(operand)
-        return lambda value: _comparable(value, bound) and order(value, bound)
+        if bound is None:
+            raise ApiError("bad_filter", reason=f"{operator} expects no null")
+        return lambda value: (right := _comparable(value, bound)) is not None and order(value, right)
     raise ApiError("bad_filter", reason=f"unknown operator {operator[:80]!r}")
 
 
@@ -122,8 +139,25 @@ def _kind(value: object) -> str | None:
 
 
 def _equal(value: Scalar, wanted: Scalar) -> bool:
-    return _kind(value) == _kind(wanted) and value == wanted
+    return value is not None and _kind(value) == _kind(wanted) and value == wanted
 
 
-def _comparable(value: Scalar, bound: Scalar) -> bool:
-    return _kind(value) == _kind(bound) in ("number", "string")
+def _unequal(value: Scalar, wanted: Scalar) -> bool:
+    # Nothing equals null, so everything differs from it, a vector without the property too. From any other value
+    # only a value differs.
+    return wanted is None or (value is not None and not _equal(value, wanted))
+
+
+def _comparable(value: Scalar, bound: Scalar) -> Scalar:
+    """Give the bound as what the value can be compared with; None if it cannot."""
+    if _kind(value) == "number" and isinstance(bound, str):
+        bound = _number(bound)
+    return bound if _kind(value) == _kind(bound) in ("number", "string") else None
+
+
+def _number(text: str) -> Scalar:
+    try:
+        number = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return None
+    return number if type(number) in (int, float) else None

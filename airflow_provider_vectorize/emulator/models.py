@@ -64,6 +64,16 @@ class Index:
     applied_at: float | None
 
 
+class LoggedWrite(NamedTuple):
+    """A write as people look at it."""
+
+    index_name: str
+    mutation_id: str
+    vectors: int
+    logged_at: float
+    visible: bool
+
+
 @dataclass(frozen=True)
 class Batch:
     """Writes that became visible together."""

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from airflow_provider_vectorize.emulator import filters, search, settings, uploads, validation
+from airflow_provider_vectorize.emulator import filters, routes, search, settings, uploads, validation
 from airflow_provider_vectorize.emulator.cursors import Cursors
 from airflow_provider_vectorize.emulator.errors import ApiError
 from airflow_provider_vectorize.emulator.models import Index, MetadataIndex, StoredVector
@@ -80,6 +80,10 @@ class Operations:
 
         :raises ApiError: if it is refused.
         """
+        if request.operation in routes.JSON_BODIES:
+            if request.index:  # An index that is not there is told before anything about the body.
+                self._state.index(request.account, request.index)
+            validation.json_type(request.content_type)
         return self._handlers[request.operation](request)
 
     def _list_indexes(self, request: Request) -> Result:
@@ -106,7 +110,13 @@ class Operations:
     def _upload(self, request: Request) -> Result:
         index = self._state.index(request.account, request.index)
         discard = validation.discard(request.query)
-        how = uploads.Upload(request.operation, index.dimensions, discard, self._settings.ndjson_boundary)
+        how = uploads.Upload(
+            request.operation,
+            index.dimensions,
+            discard,
+            self._settings.ndjson_boundary,
+            self._settings.null_metadata,
+        )
         vectors = uploads.read(request.body, request.content_type, how)
         write = self._state.upsert if request.operation == "upsert" else self._state.insert
         return _mutation(write(index, vectors), len(vectors))
@@ -148,9 +158,8 @@ class Operations:
             if query.return_metadata == "all":
                 match["metadata"] = _fragment(found.vector.metadata)
             elif query.return_metadata == "indexed":
-                match["metadata"] = filters.indexed(
-                    _metadata(found.vector.metadata), found.seq, view.metadata_indexes
-                )
+                held = filters.indexed(_metadata(found.vector.metadata), found.seq, view.metadata_indexes)
+                match["metadata"] = {name: value for name, value in held.items() if value is not None}
             if found.vector.namespace is not None:
                 match["namespace"] = found.vector.namespace
             matches.append(match)

@@ -20,11 +20,13 @@ class Reply(NamedTuple):
 
     :param body: its JSON text.
     :param retry_after: the ``Retry-After`` header, whole seconds.
+    :param allow: the ``Allow`` header.
     """
 
     status: int
     body: bytes
     retry_after: int | None = None
+    allow: str | None = None
 
     def head(self, *, close: bool) -> bytes:
         """Give the status line and headers as they go over the wire.
@@ -44,6 +46,8 @@ class Reply(NamedTuple):
         ]
         if self.retry_after is not None:
             lines.append(f"Retry-After: {self.retry_after}")
+        if self.allow is not None:
+            lines.append(f"Allow: {self.allow}")
         return "\r\n".join([*lines, "", ""]).encode()
 
 
@@ -53,9 +57,9 @@ class Hangup(NamedTuple):
     seconds: float = 0
 
 
-def success(result: Any) -> Reply:
+def success(result: Any, status: int = 200) -> Reply:
     """Wrap a result."""
-    return Reply(200, orjson.dumps({"result": result, "success": True, "errors": [], "messages": []}))
+    return Reply(status, orjson.dumps({"result": result, "success": True, "errors": [], "messages": []}))
 
 
 def plain(value: Any) -> Reply:
@@ -68,7 +72,8 @@ def refusal(error: ApiError, statuses: Mapping[str, int]) -> Reply:
 
     :param statuses: HTTP statuses that differ from the error's, by kind.
     """
-    return _failure(statuses.get(error.kind, error.status), error.code, error.message, error.retry_after)
+    reply = _failure(statuses.get(error.kind, error.status), error.code, error.message, error.retry_after)
+    return reply._replace(allow=error.allow)
 
 
 def ordered(fault: Fault) -> Reply:

@@ -27,6 +27,8 @@ ROUTES: Final[dict[tuple[str, tuple[str | None, ...]], str]] = {
 }
 OPERATIONS: Final = tuple(ROUTES.values())
 UPLOADS: Final = frozenset({"insert", "upsert"})
+#: Whose body is JSON: every other POST.
+JSON_BODIES: Final = frozenset(name for (method, _), name in ROUTES.items() if method == "POST") - UPLOADS
 _SHAPES: Final = {shape for _, shape in ROUTES}
 _MAX_ACCOUNT_CHARACTERS: Final = 32
 
@@ -57,5 +59,7 @@ def match(method: str, path: str) -> Route:
     if index == "" or shape not in _SHAPES:
         raise ApiError("no_route")
     if (method, shape) not in ROUTES:
-        raise ApiError("wrong_method", method=method)
+        error = ApiError("wrong_method", method=method)
+        error.allow = ", ".join(known for known, of in ROUTES if of == shape)
+        raise error
     return Route(ROUTES[method, shape], account, index)

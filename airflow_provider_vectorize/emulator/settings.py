@@ -74,14 +74,17 @@ class Settings:
     :param token: the only API token (or Global API key) that is let in; None lets any in.
     :param plan: whose limits on indexes and namespaces hold.
     :param statuses: HTTP statuses that differ from the table in :mod:`.errors`, by the name of the refusal.
-        The real status of ``index_not_found``, ``duplicate_name``, ``index_deleted`` and ``invalid_config``
-        is not known for sure.
+        The real status of ``index_not_found``, ``index_deleted`` and ``wrong_token`` is not known for sure.
     :param deleted_seconds: for how long requests to a deleted index are told so (code 3005) before the name
         is unknown (code 3000). The real time is unknown.
     :param reuse_deleted_name: whether the name of a deleted index can be taken again at once; if not, creating
         it within ``deleted_seconds`` is refused with code 3005.
     :param ndjson_boundary: whether a body labelled ``application/x-ndjson; boundary=...``, as the API
-        reference's own curl command sends it, is read as multipart. If not it is 40023.
+        reference's own curl command sends it, is read as multipart, with the file in a part ``vectors`` or
+        ``body``. If not it is 40023.
+    :param null_metadata: whether a value in metadata may be null. If not, such a line is 40023.
+    :param created_status: HTTP status of an answer that creates an index: 200 (the OpenAPI document) or 201
+        (Cloudflare's own how-to).
     :param cursor_seconds: how long the cursor of a list can be used. The real time is unknown.
     :param rate_limit: None for no rate limit; ``RateLimit()`` is the API's.
     :param request_seconds: how long a sender may take for the head of a request, and again for its body; idle
@@ -95,6 +98,12 @@ class Settings:
     deleted_seconds: float = 60.0
     reuse_deleted_name: bool = True
     ndjson_boundary: bool = True
+    null_metadata: bool = True
+    created_status: Literal[200, 201] = 200
     cursor_seconds: float = 300.0
     rate_limit: RateLimit | None = None
     request_seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        if self.created_status not in (200, 201):
+            raise ValueError(f"created_status must be 200 or 201, not {self.created_status!r}")

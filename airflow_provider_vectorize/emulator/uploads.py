@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from io import BytesIO
 from typing import Any, Final, NamedTuple
 
@@ -20,8 +20,9 @@ from airflow_provider_vectorize.emulator.settings import (
 
 _NDJSON: Final = "application/x-ndjson"
 _MULTIPART: Final = "multipart/form-data"
-#: Form fields that may hold the file: wrangler's and the API reference's.
-_FIELDS: Final = (b"vectors", b"body")
+#: The part that holds the file, and the one that the API reference's curl command sends instead.
+_PART: Final = b"vectors"
+_PART_OF_REFERENCE: Final = b"body"
 
 Pack = Callable[..., bytes]
 
@@ -37,12 +38,14 @@ class Upload(NamedTuple):
     :param dimensions: the index's.
     :param discard: skip lines that cannot be parsed, instead of refusing the body.
     :param ndjson_boundary: see :class:`.settings.Settings`.
+    :param null_metadata: see there.
     """
 
     operation: str
     dimensions: int
     discard: bool
     ndjson_boundary: bool
+    null_metadata: bool
 
 
 def read(body: bytes, content_type: str, upload: Upload) -> list[Vector]:
@@ -54,8 +57,10 @@ def read(body: bytes, content_type: str, upload: Upload) -> list[Vector]:
     """
     kind, _, parameters = content_type.partition(";")
     kind = kind.strip().lower()
-    if kind == _MULTIPART or (kind == _NDJSON and upload.ndjson_boundary and "boundary=" in parameters):
-        body = _file_of(body, content_type, upload)
+    if kind == _MULTIPART:
+        body = _file_of(body, content_type, upload, (_PART,))
+    elif kind == _NDJSON and upload.ndjson_boundary and "boundary=" in parameters:
+        body = _file_of(body, content_type, upload, (_PART, _PART_OF_REFERENCE))
     elif kind != _NDJSON:
         raise ApiError("unknown_content_type")
     return _vectors(body, upload)
@@ -70,7 +75,7 @@ def _vectors(body: bytes, upload: Upload) -> list[Vector]:
             continue
         lines += 1
         try:
-            vectors.append(_vector(line, upload.dimensions, pack))
+            vectors.append(_vector(line, upload, pack))
         except _UnparsableError:
             if not upload.discard:
                 raise ApiError("unparsable_line", operation=upload.operation, line=number) from None
@@ -81,7 +86,7 @@ def _vectors(body: bytes, upload: Upload) -> list[Vector]:
     return vectors
 
 
-def _vector(line: bytes, dimensions: int, pack: Pack) -> Vector:
+def _vector(line: bytes, upload: Upload, pack: Pack) -> Vector:
     try:
         record = orjson.loads(line)
         name, numbers = record["id"], record["values"]
@@ -101,13 +106,14 @@ def _vector(line: bytes, dimensions: int, pack: Pack) -> Vector:
         _check_size("namespace_too_long", namespace, MAX_NAMESPACE_BYTES)
     if not {float, int}.issuperset(map(type, numbers)):  # struct would take True for 1.0
         raise _UnparsableError
-    if len(numbers) != dimensions:
-        raise ApiError("vector_dimensions", id=name, want=dimensions, got=len(numbers))
+    if len(numbers) != upload.dimensions:
+        raise ApiError("vector_dimensions", id=name, want=upload.dimensions, got=len(numbers))
     try:
         values = pack(*numbers)
     except (struct.error, OverflowError):  # not a number; too large for a float32
         raise _UnparsableError from None
-    return Vector(name, values, namespace, None if metadata is None else _metadata(metadata, name))
+    text = None if metadata is None else _metadata(metadata, name, nulls=upload.null_metadata)
+    return Vector(name, values, namespace, text)
 
 
 def _check_size(kind: str, text: str, limit: int) -> None:
@@ -116,7 +122,7 @@ def _check_size(kind: str, text: str, limit: int) -> None:
         raise ApiError(kind, limit=limit, got=got)
 
 
-def _metadata(metadata: dict[str, Any], name: str) -> bytes:
+def _metadata(metadata: dict[str, Any], name: str, *, nulls: bool) -> bytes:
     objects = [metadata]
     while objects:  # A loop, since the nesting is the sender's choice and Python's stack is not.
         for key, value in objects.pop().items():
@@ -127,7 +133,7 @@ def _metadata(metadata: dict[str, Any], name: str) -> bytes:
             elif isinstance(value, list):
                 if not all(isinstance(item, str) for item in value):
                     raise _UnparsableError
-            elif value is None:
+            elif value is None and not nulls:
                 raise _UnparsableError
     try:
         text = orjson.dumps(metadata)
@@ -138,7 +144,8 @@ def _metadata(metadata: dict[str, Any], name: str) -> bytes:
     return text
 
 
-def _file_of(body: bytes, content_type: str, upload: Upload) -> bytes:
+def _file_of(body: bytes, content_type: str, upload: Upload, names: Sequence[bytes]) -> bytes:
+    """Give the first of these parts that a multipart body has."""
     try:
         from python_multipart.exceptions import FormParserError
         from python_multipart.multipart import File, FormParser, parse_options_header
@@ -162,9 +169,9 @@ def _file_of(body: bytes, content_type: str, upload: Upload) -> bytes:
         )
         parser.write(body)
         parser.finalize()
-    except FormParserError:
-        parts.clear()
-    for field in _FIELDS:
-        if field in parts:
-            return parts[field]
-    raise ApiError("unparsable_line", operation=upload.operation, line=0)
+    except FormParserError:  # Broken in the middle: nothing of it counts.
+        raise ApiError("unparsable_line", operation=upload.operation, line=0) from None
+    for name in names:
+        if name in parts:
+            return parts[name]
+    raise ApiError("no_vectors_part", operation=upload.operation)

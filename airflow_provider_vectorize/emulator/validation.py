@@ -45,6 +45,16 @@ def json_object(body: bytes) -> dict[str, Any]:
     return value
 
 
+def json_type(content_type: str) -> None:
+    """Check that a body is labelled as JSON.
+
+    :raises ApiError: 40026.
+    """
+    kind = content_type.partition(";")[0].strip().lower()
+    if kind != "application/json" and not re.fullmatch(r"application/\S+\+json", kind):
+        raise ApiError("no_json_type")
+
+
 def json_list(body: bytes) -> list[Any]:
     """Parse a body that has to be a JSON list."""
     value = _json(body)
@@ -68,6 +78,8 @@ def new_index(body: bytes) -> NewIndex:
         raise ApiError("bad_json", reason="name and description are strings")
     if not _NAME.fullmatch(name) or len(name) > settings.MAX_NAME_BYTES:
         raise ApiError("invalid_name", name=name[:80])
+    if config is None:
+        raise ApiError("invalid_config", reason="Config must be provided")
     if not isinstance(config, dict):
         raise ApiError("bad_json", reason="config is an object")
     return NewIndex(name, description, *_configuration(config))

@@ -125,9 +125,11 @@ def _length(headers: Message) -> int | None:
         if lengths or [str(item).strip().lower() for item in encodings] != ["chunked"]:
             raise ApiError("bad_request", reason="Transfer-Encoding")
         return None
-    if len(lengths) > 1 or not re.fullmatch("[0-9]{0,15}", "".join(lengths)):
+    if not lengths:
+        return 0
+    if len(lengths) > 1 or not re.fullmatch("[0-9]{1,15}", lengths[0], re.ASCII):
         raise ApiError("bad_request", reason="Content-Length")
-    return int(lengths[0]) if lengths else 0
+    return int(lengths[0])
 
 
 def _read_exactly(reader: Reader, length: int) -> bytes:

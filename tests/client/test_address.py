@@ -14,9 +14,9 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
         ("https://api.cloudflare.com/client/v4", "https://api.cloudflare.com/client/v4"),
         ("https://api.cloudflare.com/client/v4/", "https://api.cloudflare.com/client/v4"),
         ("https://proxy.example:8443/cf", "https://proxy.example:8443/cf/client/v4"),
-        ("http://127.0.0.1:8787", "http://127.0.0.1:8787/client/v4"),
-        ("http://localhost:8787", "http://localhost:8787/client/v4"),
-        ("http://[::1]:8787/", "http://[::1]:8787/client/v4"),
+        ("http://127.0.0.1:8328", "http://127.0.0.1:8328/client/v4"),
+        ("http://localhost:8328", "http://localhost:8328/client/v4"),
+        ("http://[::1]:8328/", "http://[::1]:8328/client/v4"),
     ],
 )
 def test_the_api_path_is_appended_unless_it_is_there(given, used):

@@ -60,7 +60,7 @@ def test_the_command_takes_all_settings(
     status, (emulator,) = run(
         monkeypatch, "--account", "a", "--token", "t", "--visibility", "delay:0.5", "--rate-limit", "1200/300",
         "--plan", "free", "--status", "index_not_found=400", "--status", "duplicate_name=400", "--deleted-seconds", "5",
-        "--keep-deleted-names", "--refuse-ndjson-boundary",
+        "--keep-deleted-names", "--refuse-ndjson-boundary", "--refuse-null-metadata", "--created-status", "201",
     )  # fmt: skip
     assert status == 0
     assert (emulator.account, emulator.token) == ("a", "t")
@@ -72,7 +72,7 @@ def test_the_command_takes_all_settings(
     [
         ["--visibility", "never"], ["--visibility", "delay:x"], ["--rate-limit", "1200"], ["--rate-limit", "0/300"],
         ["--status", "nothing=400"], ["--plan", "none"], ["--port", "x"], ["--status", "index_not_found=7"],
-        ["--host", "nowhere.invalid."],
+        ["--host", "nowhere.invalid."], ["--created-status", "204"],
     ],
 )  # fmt: skip
 def test_the_command_refuses_a_bad_setting(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

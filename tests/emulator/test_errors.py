@@ -13,6 +13,7 @@ from tests.emulator.api import NDJSON, Api, ndjson, vector
 
 UPSTREAM = "vectorize.upstream_error - "
 HEADERS = {"Content-Type": NDJSON}
+JSON = {"Content-Type": "application/json"}
 
 
 def upload(api: Api, *records: Any, operation: str = "upsert") -> tuple[int, int, str]:
@@ -41,13 +42,14 @@ def test_1005_an_upload_of_another_content_type(docs: Api) -> None:
 )  # fmt: skip
 def test_3000_an_unknown_index(api: Api, method: str, path: str) -> None:
     body = b'{"ids": [], "propertyName": "t", "indexType": "string"}' if method == "POST" else None
-    answer = api.refused(method, f"/nobody{path}", data=body, headers=HEADERS)
+    headers = HEADERS if path in ("/upsert", "/insert") else JSON
+    answer = api.refused(method, f"/nobody{path}", data=body, headers=headers)
     assert answer == (404, 3000, 'vectorize.index.not_found - Index name "nobody"')
 
 
 def test_3002_an_index_that_exists(docs: Api) -> None:
     answer = docs.refused("POST", json={"name": "docs", "config": {"dimensions": 32, "metric": "cosine"}})
-    assert answer == (409, 3002, 'vectorize.index.duplicate_name - Index name "docs"')
+    assert answer == (400, 3002, 'vectorize.index.duplicate_name - Index name "docs"')
 
 
 def test_3005_an_index_deleted_a_short_while_ago(docs: Api) -> None:
@@ -89,19 +91,25 @@ def test_a_deleted_index_is_unknown_after_the_time_that_is_set() -> None:
         ({"preset": {}}, "unknown preset"),
     ],
 )
-def test_an_invalid_configuration(api: Api, config: Any, reason: str) -> None:
-    status, _, message = api.refused("POST", json={"name": "docs", "config": config})
-    assert (status, message) == (400, f"vectorize.index.invalid_config - {reason}")
+def test_3003_an_invalid_configuration(api: Api, config: Any, reason: str) -> None:
+    answer = api.refused("POST", json={"name": "docs", "config": config})
+    assert answer == (400, 3003, f"vectorize.index.invalid_config - {reason}")
+
+
+@pytest.mark.parametrize("body", [{"name": "docs"}, {"name": "docs", "config": None}])
+def test_3003_a_missing_configuration(api: Api, body: dict[str, Any]) -> None:
+    answer = api.refused("POST", json=body)
+    assert answer == (400, 3003, "vectorize.index.invalid_config - Config must be provided")
 
 
 @pytest.mark.parametrize(
     "name", ["", "a", "Docs", "1docs", "docs-", "docs_", "a b", "döcs", "a" * 65, "docs\n"]
 )
-def test_an_invalid_name(api: Api, name: str) -> None:
-    status, _, message = api.refused(
+def test_3001_an_invalid_name(api: Api, name: str) -> None:
+    status, code, message = api.refused(
         "POST", json={"name": name, "config": {"dimensions": 32, "metric": "cosine"}}
     )
-    assert status == 400
+    assert (status, code) == (400, 3001)
     assert message.startswith("vectorize.index.invalid_name - ")
 
 
@@ -183,7 +191,7 @@ def test_40018_a_bad_metadata_key(docs: Api, key: str, nested: bool) -> None:
                 {"values": [float("nan")] * 32}, {"values": [float("inf")] * 32}, {"values": [1e39] * 32},
                 {"values": [10**400] * 32}, {"values": [10**60] * 32}, {"metadata": {"n": 10**400}},
                 {"values": [True]}, {"namespace": 7}, {"metadata": "text"}, {"metadata": []},
-                {"metadata": {"a": None}}, {"metadata": {"a": [1]}}, {"metadata": {"a": [["x"]]}},
+                {"metadata": {"a": ["x", None]}}, {"metadata": {"a": [1]}}, {"metadata": {"a": [["x"]]}},
             )
         ),
         b'{"id": "a", "values": [1e999]}',
@@ -242,9 +250,34 @@ def test_a_top_k_of_100_is_in_range_with_indexed_metadata(docs: Api) -> None:
     "body", [b"", b"{", b"[]", b"7", b"\xff", b'{"ids": NaN}', b"[" * 5000, b'{"a":' * 5000]
 )
 def test_40026_a_body_that_is_no_json_object(docs: Api, path: str, body: bytes) -> None:
-    status, code, message = docs.refused("POST", path, data=body)
+    status, code, message = docs.refused("POST", path, data=body, headers=JSON)
     assert (status, code) == (400, 40026)
     assert message.startswith(UPSTREAM + "Failed to parse the request body as JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("path", "request_body"),
+    [
+        ("", {"name": "docs2", "config": {"dimensions": 32, "metric": "cosine"}}),
+        ("/docs/query", {"vector": [1.0] * 32}), ("/docs/get_by_ids", {"ids": []}),
+        ("/docs/delete_by_ids", {"ids": []}), ("/docs/metadata_index/delete", {"propertyName": "t"}),
+        ("/docs/metadata_index/create", {"propertyName": "t", "indexType": "string"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("kind", [None, "", "text/plain", NDJSON, "application/jsonx"])
+def test_40026_json_without_its_content_type(
+    docs: Api, path: str, request_body: Any, kind: str | None
+) -> None:
+    headers = {} if kind is None else {"Content-Type": kind}
+    answer = docs.refused("POST", path, data=json.dumps(request_body), headers=headers)
+    assert answer == (400, 40026, UPSTREAM + "Expected request with `Content-Type: application/json`")
+
+
+@pytest.mark.parametrize(
+    "kind", ["application/json; charset=utf-8", "Application/JSON", "application/x+json"]
+)
+def test_json_may_be_labelled_with_parameters_and_suffix(docs: Api, kind: str) -> None:
+    assert docs.result("POST", "/docs/get_by_ids", data='{"ids": []}', headers={"Content-Type": kind}) == []
 
 
 @pytest.mark.parametrize(
@@ -327,6 +360,16 @@ def test_7001_a_route_for_another_method(docs: Api, method: str, path: str) -> N
     assert docs.refused(method, path)[:2] == (405, 7001)
 
 
+@pytest.mark.parametrize(
+    ("path", "allow"),
+    [("", "GET, POST"), ("/docs", "GET, DELETE"), ("/docs/upsert", "POST"), ("/docs/info", "GET")],
+)
+def test_a_405_names_what_is_allowed(docs: Api, path: str, allow: str) -> None:
+    response = docs.call("PUT", path)
+    assert (response.status_code, response.headers["Allow"]) == (405, allow)
+    assert "Allow" not in docs.call("GET", "/nobody").headers
+
+
 def test_the_status_of_a_refusal_can_be_set() -> None:
     with Emulator(statuses={"index_not_found": 400}) as emulator:
         api = Api(f"{emulator.url}/client/v4", emulator.account, emulator.token)
@@ -348,11 +391,41 @@ def test_more_than_10_metadata_indexes_are_refused(docs: Api) -> None:
     assert docs.refused("POST", "/docs/metadata_index/create", json=body)[0] == 400
 
 
-def test_a_metadata_index_that_exists_or_does_not_is_refused(docs: Api) -> None:
+def test_40004_a_metadata_index_that_exists(docs: Api) -> None:
     docs.add_metadata_index("docs", "t")
     again = {"propertyName": "t", "indexType": "number"}
-    assert docs.refused("POST", "/docs/metadata_index/create", json=again)[0] == 400
-    assert docs.refused("POST", "/docs/metadata_index/delete", json={"propertyName": "u"})[0] == 400
+    answer = docs.refused("POST", "/docs/metadata_index/create", json=again)
+    assert answer == (400, 40004, UPSTREAM + 'metadata index for property "t" already exists')
+
+
+def test_40005_an_unknown_metadata_index(docs: Api) -> None:
+    answer = docs.refused("POST", "/docs/metadata_index/delete", json={"propertyName": "u"})
+    assert answer == (400, 40005, UPSTREAM + 'no metadata index for property "u"')
+
+
+def test_a_metadata_index_can_be_created_again_until_the_first_is_applied(
+    emulator: Emulator, docs: Api
+) -> None:
+    emulator.set_visibility("manual")
+    first, second = docs.add_metadata_index("docs", "t"), docs.add_metadata_index("docs", "t", "number")
+    assert first != second
+    emulator.apply()
+    listed = docs.result("GET", "/docs/metadata_index/list")["metadataIndexes"]
+    assert listed == [{"propertyName": "t", "indexType": "String"}], "the first counts"
+    body = {"propertyName": "t", "indexType": "string"}
+    assert docs.refused("POST", "/docs/metadata_index/create", json=body)[1] == 40004
+
+
+@pytest.mark.parametrize("field", ["other", "body", None])
+@pytest.mark.parametrize("operation", ["insert", "upsert"])
+def test_40045_a_multipart_upload_without_a_part_vectors(
+    docs: Api, field: str | None, operation: str
+) -> None:
+    part = {} if field is None else {"files": {field: ("v.ndjson", ndjson([vector("a")]), NDJSON)}}
+    empty = {"data": b"--x--\r\n", "headers": {"Content-Type": "multipart/form-data; boundary=x"}}
+    answer = docs.refused("POST", f"/docs/{operation}", **(part or empty))
+    want = f"Got a multipart request without a vectors part in {operation} operation"
+    assert answer == (400, 40045, UPSTREAM + want)
 
 
 def test_an_unknown_vector_id_is_refused(docs: Api) -> None:
@@ -404,8 +477,8 @@ def test_a_full_index_is_refused_whole(docs: Api, monkeypatch: pytest.MonkeyPatc
 
 def test_codes_of_our_own_are_marked_as_such() -> None:
     known = {
-        1005, 3000, 3002, 3005, 40006, 40007, 40008, 40009, 40012, 40016, 40018, 40023, 40025, 40026, 40041, 7001, 7003,
-        9106, 10000, 10100,
+        1005, 3000, 3001, 3002, 3003, 3005, 40004, 40005, 40006, 40007, 40008, 40009, 40012, 40016, 40018, 40023, 40025,
+        40026, 40041, 40045, 7001, 7003, 9106, 10000, 10100,
     }  # fmt: skip
     for row in REFUSALS.values():
         assert row.code in known or 3900 <= row.code < 4000 or 49000 <= row.code < 50000

@@ -35,10 +35,10 @@ def films(docs: Api) -> Api:
         ({}, set(DOCUMENTS)),
         ({"s": "netflix"}, {"net"}),
         ({"s": {"$eq": "netflix"}}, {"net"}),
-        ({"s": {"$ne": "netflix"}}, {"hbo", "neu"}),
+        ({"s": {"$ne": "netflix"}}, {"hbo", "neu", "odd"}),
         ({"s": {"$in": ["hbo", "neu"]}}, {"hbo", "neu"}),
         ({"s": {"$in": []}}, set()),
-        ({"s": {"$nin": ["hbo", "neu"]}}, {"net"}),
+        ({"s": {"$nin": ["hbo", "neu"]}}, {"net", "odd"}),
         ({"n": 10}, {"net"}),
         ({"n": 10.0}, {"net"}),
         ({"n": "10"}, set()),
@@ -56,7 +56,20 @@ def films(docs: Api) -> Api:
         ({"n": {"$in": [True, 10]}}, {"net"}),
         ({"b": {"$gt": False}}, set()),
         ({"s": None}, set()),
-        ({"s": {"$ne": None}}, {"net", "hbo", "neu"}),
+        ({"s": {"$eq": None}}, set()),
+        ({"s": {"$ne": None}}, set(DOCUMENTS)),
+        ({"n": {"$ne": None}}, set(DOCUMENTS)),
+        ({"s": {"$in": [None, "netflix"]}}, {"net"}),
+        ({"s": {"$nin": [None]}}, set(DOCUMENTS)),
+        ({"s": {"$nin": [None, "netflix"]}}, {"hbo", "neu", "odd"}),
+        ({"t": {"$ne": None}}, set()),
+        ({"n": {"$gt": "2.5"}}, {"net"}),
+        ({"n": {"$gte": "2.5", "$lt": 10}}, {"hbo"}),
+        ({"n": {"$gt": "true"}}, set()),
+        ({"s": 7}, {"odd"}),
+        ({"s": {"$in": ["netflix", 7, None]}}, {"net", "odd"}),
+        ({"s": {"$gt": 6}}, {"odd"}),
+        ({"s": {"$gt": "a"}}, {"net", "hbo", "neu"}),
         ({"in.s": "netflix"}, {"deep"}),
         ({"s": "netflix", "n": 10}, {"net"}),
         ({"s": "netflix", "n": 2.5}, set()),
@@ -75,6 +88,8 @@ def test_a_filter_finds(films: Api, expression: dict[str, Any], found: set[str])
         [], "s", 7, True, {"s": {}}, {"s": {"$or": ["a"]}}, {"s": {"eq": "a"}}, {"s": ["a"]}, {"s": {"$in": "a"}},
         {"s": {"$in": [["a"]]}}, {"s": {"$eq": {}}}, {"s": {"$gt": []}}, {"$or": [{"s": "a"}]}, {"": 1}, {'a"b': 1},
         {"k" * 513: 1}, json.loads('{"a":' * 300 + "1" + "}" * 300),
+        {"n": {"$gt": None}}, {"n": {"$lte": None}}, {"n": {"$gt": 1, "$gte": 2}}, {"n": {"$lt": 1, "$lte": 2}},
+        {"n": {"$eq": 1, "$ne": 2}}, {"n": {"$gt": 1, "$eq": 2}}, {"n": {"$gt": 1, "$lt": 3, "$lte": 2}},
         {"s": "x" * 2_048}, {"a": {"$in": ["x" * 90] * 22}},
     ],
 )  # fmt: skip
@@ -94,6 +109,14 @@ def test_strings_are_compared_by_their_first_64_bytes(films: Api) -> None:
     films.upsert("docs", vector("long", metadata={"s": "y" * 64 + "1"}))
     matches = films.query("docs", vectorId="long", filter={"s": "y" * 64 + "2"})
     assert [match["id"] for match in matches] == ["long"]
+
+
+def test_a_vector_older_than_the_index_of_a_property_is_not_found_by_it(docs: Api) -> None:
+    docs.upsert("docs", vector("old"))
+    docs.add_metadata_index("docs", "s")
+    docs.upsert("docs", vector("new"))
+    matches = docs.query("docs", vectorId="old", filter={"s": {"$ne": None}})
+    assert [match["id"] for match in matches] == ["new"]
 
 
 def test_cut_never_ends_inside_a_character() -> None:

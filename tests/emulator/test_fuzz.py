@@ -49,6 +49,7 @@ lines = st.fixed_dictionaries(
     },
 )
 queries = st.dictionaries(st.sampled_from(["count", "cursor", "unparsable-behavior"]), st.text(max_size=10))
+JSON = {"Content-Type": "application/json"}
 content_types = st.sampled_from(
     [NDJSON, "application/json", "multipart/form-data; boundary=x", f"{NDJSON}; boundary=x", "é/x"]
 )
@@ -92,14 +93,14 @@ def test_any_body(api: Api, method: str, path: str, body: bytes, query: dict[str
 @FUZZ
 @given(body=near_misses)
 def test_json_that_is_nearly_right(api: Api, path: str, body: dict[str, Any]) -> None:
-    check(api, "POST", path, data=json.dumps(body))
+    check(api, "POST", path, data=json.dumps(body), headers=JSON)
 
 
 @FUZZ
 @given(name=st.text(max_size=70) | values, config=values, preset=st.booleans())
 def test_configurations_that_are_nearly_right(api: Api, name: Any, config: Any, preset: bool) -> None:
     wanted = {"preset": config} if preset else {"dimensions": config, "metric": "cosine"}
-    check(api, "POST", "", data=json.dumps({"name": name, "config": wanted}))
+    check(api, "POST", "", data=json.dumps({"name": name, "config": wanted}), headers=JSON)
 
 
 @pytest.mark.parametrize("operation", ["insert", "upsert"])

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from airflow_provider_vectorize.emulator import Emulator
 from tests.emulator.api import NDJSON, Api, ndjson, vector
 
 
@@ -33,6 +34,31 @@ def test_create_answers_the_index(api: Api) -> None:
 def test_create_takes_a_preset(api: Api, preset: str, dimensions: int) -> None:
     index = api.result("POST", json={"name": "docs", "config": {"preset": preset}})
     assert index["config"] == {"dimensions": dimensions, "metric": "cosine"}
+
+
+@pytest.mark.parametrize("status", [200, 201])
+def test_create_answers_200_or_201_as_set(status: int) -> None:
+    with Emulator(created_status=status) as emulator:
+        api = Api(f"{emulator.url}/client/v4", emulator.account, emulator.token)
+        body = {"name": "docs", "config": {"dimensions": 32, "metric": "cosine"}}
+        assert api.call("POST", json=body).status_code == status
+        assert api.call("GET", "/docs").status_code == 200
+    with pytest.raises(ValueError, match="created_status"):
+        Emulator(created_status=204)
+
+
+def test_metadata_may_have_null_values_or_not_as_set() -> None:
+    record = vector("a", metadata={"t": None, "in": {"t": None}})
+    for taken in (True, False):
+        with Emulator(null_metadata=taken) as emulator:
+            emulator.create_index("docs")
+            api = Api(f"{emulator.url}/client/v4", emulator.account, emulator.token)
+            if taken:
+                api.upsert("docs", record)
+                assert api.get("docs", "a") == [record]
+            else:
+                headers = {"Content-Type": NDJSON}
+                assert api.refused("POST", "/docs/upsert", data=ndjson([record]), headers=headers)[1] == 40023
 
 
 def test_get_answers_what_create_did(api: Api) -> None:
@@ -266,8 +292,7 @@ def test_a_raw_body_may_have_parameters_blank_lines_and_crlf(docs: Api, content_
     assert docs.info("docs")["vectorCount"] == 2
 
 
-@pytest.mark.parametrize("field", ["vectors", "body"])
-def test_a_multipart_body_may_name_the_file_vectors_or_body(docs: Api, field: str) -> None:
-    files = {"other": ("x", b"?"), field: ("vectors.ndjson", ndjson([vector("a"), vector("b")]), NDJSON)}
+def test_a_multipart_body_may_have_other_parts_than_vectors(docs: Api) -> None:
+    files = {"other": ("x", b"?"), "vectors": ("vectors.ndjson", ndjson([vector("a"), vector("b")]), NDJSON)}
     docs.result("POST", "/docs/upsert", files=files)
     assert docs.info("docs")["vectorCount"] == 2

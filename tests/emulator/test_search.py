@@ -37,13 +37,24 @@ operators = {
     "$nin": lambda value, wanted: value not in wanted,
 }
 comparisons = st.sampled_from(["$eq", "$ne", "$lt", "$lte", "$gt", "$gte"])
+
+
+def conditions(operands: st.SearchStrategy[Any]) -> st.SearchStrategy[dict[str, Any]]:
+    """One operator, or a lower and an upper bound."""
+    one = st.dictionaries(comparisons, operands, min_size=1, max_size=1)
+    bounds = st.tuples(
+        st.sampled_from(["$gt", "$gte"]), operands, st.sampled_from(["$lt", "$lte"]), operands
+    ).map(lambda drawn: {drawn[0]: drawn[1], drawn[2]: drawn[3]})
+    return one | bounds
+
+
 lists = st.sampled_from(["$in", "$nin"])
 expressions = st.fixed_dictionaries(
     {},
     optional={
-        "s": st.dictionaries(comparisons, labels, min_size=1, max_size=2)
-        | st.dictionaries(lists, st.lists(labels, max_size=2), min_size=1),
-        "n": st.dictionaries(comparisons, st.integers(-3, 3), min_size=1, max_size=2),
+        "s": conditions(labels)
+        | st.dictionaries(lists, st.lists(labels, max_size=2), min_size=1, max_size=1),
+        "n": conditions(st.integers(-3, 3)),
     },
 )
 

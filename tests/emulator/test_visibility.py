@@ -255,7 +255,7 @@ def test_replaced_and_deleted_vectors_do_not_fill_the_file(emulator: Emulator, d
         docs.upsert("docs", *(vector(f"v{number}", float(round_)) for number in range(50)))
     docs.delete("docs", *(f"v{number}" for number in range(50)))
     docs.upsert("docs", vector("last"))
-    rows = emulator._state._db.execute("SELECT count(*) FROM vectors").fetchone()[0]
+    rows = emulator._state._store._db.execute("SELECT count(*) FROM vectors").fetchone()[0]
     assert rows == 1
 
 
