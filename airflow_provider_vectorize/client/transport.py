@@ -240,7 +240,7 @@ class Transport:
         messages = tuple(self._clean(_say(item)) for item in _items(envelope.get("messages")))
         for message in messages:
             log.info("%s: the API remarks: %s", name, message)
-        if 200 <= status < 300 and envelope.get("success") is True:
+        if status in (200, 201) and envelope.get("success") is True:
             return Answer(envelope.get("result"), messages, attempts)
 
         errors = _items(envelope.get("errors"))
