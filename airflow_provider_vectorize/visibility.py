@@ -5,9 +5,11 @@ cannot be ordered, and others may write to the same index. So waiting for the wa
 can wait for ever, and taking any change of it for the answer ends early. These are the proofs, and there are
 no others:
 
-1. The watermark is the mutation, or a mutation of ours whose request was **sent after the mutation's answer
-   had arrived** (``Target.later``): writes are applied in the order in which they were logged.
-2. A **probe** reads back as it was sent: a record of that write which was known to differ before it.
+1. The watermark is the mutation itself.
+2. The watermark is a **fence**: a mutation that whoever waits has sent **after the mutation's answer had arrived**.
+   Writes are applied in the order in which they were logged, so it proves everything that was accepted before.
+3. A **probe** reads back as it was sent: a record of that write which was known to differ before it.
+4. The **sentinel** reads back: a fence that is a vector of its own, so that it is not overtaken by other writers.
 
 What cannot be told apart: another write, not yet visible, of the very same vector. And one thing is taken for
 granted: a read may lag behind what was applied, but shows nothing older than an earlier read of the same id did.
@@ -19,7 +21,7 @@ granted: a read may lag behind what was applied, but shows nothing older than an
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -49,34 +51,25 @@ class Target:
     """A mutation to wait for, and what is known about it.
 
     :param mutation_id: the mutation.
-    :param later: mutations of ours that were sent after the mutation's answer had arrived.
-    :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it, and the
-        sentinel, if there is one.
-    :param sentinel: id of a vector that was written only to recognise the write by; who has seen it deletes it.
+    :param probes: at most :data:`MAX_PROBES` records that tell this write from the state before it.
     """
 
     mutation_id: str
-    later: tuple[str, ...] = ()
     probes: tuple[Probe, ...] = ()
-    sentinel: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: for XCom, and for the arguments of the trigger."""
         return {
             "mutation_id": self.mutation_id,
-            "later": list(self.later),
             "probes": [[probe.id, probe.digest] for probe in self.probes],
-            "sentinel": self.sentinel,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_dict` wrote; unknown keys are ignored."""
+        """Read what :meth:`to_dict` wrote, or a report; unknown keys are ignored."""
         return cls(
             mutation_id=str(data["mutation_id"]),
-            later=tuple(map(str, data.get("later") or ())),
             probes=tuple(Probe(str(id_), digest) for id_, digest in data.get("probes") or ()),
-            sentinel=data.get("sentinel"),
         )
 
 
@@ -98,9 +91,11 @@ class Visible:
     """The write can be seen.
 
     :param evidence: the proof, as a sentence for the log.
+    :param by_fence: it proves everything that was accepted before the fence was sent.
     """
 
     evidence: str
+    by_fence: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,36 +106,46 @@ class ReadBack:
 
 
 @dataclass(frozen=True, slots=True)
+class WriteFence:
+    """No proof, and the watermark is somebody else's: a fence may be one, later."""
+
+
+@dataclass(frozen=True, slots=True)
 class Wait:
-    """No proof: look again later."""
+    """No proof, and nothing was applied yet: look again later."""
 
 
-Decision = Visible | ReadBack | Wait
+Decision = Visible | ReadBack | WriteFence | Wait
 
 
-def decide(target: Target, seen: Observation) -> Decision:
+def decide(
+    target: Target, seen: Observation, *, fences: Container[str] = (), sentinel: Probe | None = None
+) -> Decision:
     """Decide whether the write can be seen.
 
     :param target: what is known.
     :param seen: what one look has shown. Without ``read_back``, the answer may be :class:`ReadBack`: the
         probes are read only when the watermark alone is no proof.
+    :param fences: mutations of ours that were sent after the target's answer had arrived.
+    :param sentinel: a vector that is written after the target's answer had arrived, and by nobody else.
     """
     if seen.watermark is not None:
         if seen.watermark == target.mutation_id:
             return Visible(f"the index is processed up to mutation {target.mutation_id}")
-        if seen.watermark in target.later:
-            return Visible(
-                f"the index is processed up to our mutation {seen.watermark}, which was sent after "
-                f"{target.mutation_id} was accepted"
-            )
+        if seen.watermark in fences:
+            return Visible(f"the index is processed up to the fence {seen.watermark}", by_fence=True)
+    probes = target.probes if sentinel is None else (sentinel, *target.probes)
     if seen.read_back is None:
-        return ReadBack(tuple(probe.id for probe in target.probes)) if target.probes else Wait()
-    for probe in target.probes:
-        # An id that was not asked for is no evidence of a deletion.
-        if probe.id in seen.read_back and seen.read_back[probe.id] == probe.digest:
-            what = "is gone" if probe.digest is None else "reads back as it was sent"
-            return Visible(f"record {probe.id!r} {what}")
-    return Wait()
+        if probes:
+            return ReadBack(tuple(probe.id for probe in probes))
+    else:
+        for probe in probes:
+            # An id that was not asked for is no evidence of a deletion.
+            if probe.id in seen.read_back and seen.read_back[probe.id] == probe.digest:
+                what = "is gone" if probe.digest is None else "reads back as it was sent"
+                kind = "the sentinel" if probe is sentinel else "record"
+                return Visible(f"{kind} {probe.id!r} {what}", by_fence=probe is sentinel)
+    return Wait() if seen.watermark is None else WriteFence()
 
 
 def observe(watermark: str | None, asked: Sequence[str], found: Sequence[Vector]) -> Observation:
@@ -185,39 +190,34 @@ def plain(value: Any) -> Any:
 
 
 def describe_timeout(
-    index_name: str, pending: Sequence[Target], seconds: float, watermark: str | None, error: Exception | None
+    index_name: str,
+    pending: Sequence[Target],
+    seconds: float,
+    watermark: str | None,
+    error: Exception | None,
+    *,
+    more: int = 0,
+    sentinel: bool = False,
+    refused: str | None = None,
 ) -> str:
     """Say what a wait that reached its deadline has seen last, and what would have helped.
 
-    :param index_name: the index.
     :param pending: what could not be seen.
     :param seconds: how long the wait was.
     :param watermark: as the last look showed it.
     :param error: what the last look failed with, if it failed.
+    :param more: how many writes beside ``pending`` could not be seen.
+    :param sentinel: whether the wait had one.
+    :param refused: why the API has refused a fence, if it has.
     """
     ids = ", ".join(target.mutation_id for target in pending[:3])
-    if len(pending) > 3:
-        ids += f" and {len(pending) - 3} more"
+    if others := more + max(0, len(pending) - 3):
+        ids += f" and {others} more"
     text = f"index {index_name!r}: mutation {ids} could not be seen within {seconds:.0f} s. "
     text += f"The last look failed: {error}. " if error is not None else ""
     text += f"The index was last seen processed up to mutation {watermark or '(none yet)'}. "
-    text += _hint(pending)
+    if refused is not None:
+        text += f"No fence could be written to prove it by: {refused}. "
+    elif not sentinel:
+        text += "Where others write all the time, sentinel=True on the wait makes every write provable. "
     return text + "The write was accepted and may still become visible: look again, with a longer timeout."
-
-
-def _hint(pending: Sequence[Target]) -> str:
-    unmarked = [target for target in pending if target.sentinel is None]
-    reasons = []
-    if any(not target.probes for target in unmarked):
-        reasons.append("no record of it was known to differ from what the index held before")
-    if any(target.probes for target in unmarked):
-        reasons.append("the records that it is known by may have been written again since, by a later load")
-    text = ""
-    if reasons:
-        text += (
-            f"Where others write to the index too, it may never be provable: {'; or '.join(reasons)}. sentinel=True on "
-            "the upload makes every write provable. "
-        )
-    if len(unmarked) < len(pending):
-        text += "A sentinel serves one wait: another wait may have seen and deleted it; then run the upload again. "
-    return text

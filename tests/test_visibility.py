@@ -1,7 +1,8 @@
 """The proofs of visibility: each one by itself, and all of them against a model of the service.
 
 The model coalesces at random, has foreign writers, logs requests that are in flight together in any order, loses
-polls, and reads back behind what it has applied (any number of batches, but never behind an earlier read).
+polls, and reads back behind what it has applied (any number of batches, but never behind an earlier read). Whoever
+waits writes fences, and a sentinel.
 Strategies that other clients use are kept here as deliberately wrong ones: the same test must catch them, or it would
 prove nothing.
 
@@ -11,6 +12,7 @@ foreign delete of an id that we delete).
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,49 +22,70 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vectorize.client.types import Vector
+from airflow_provider_vectorize.client.types import IndexInfo, Mutation, Vector
 from airflow_provider_vectorize.visibility import (
+    Decision,
     Observation,
     Probe,
     ReadBack,
     Target,
     Visible,
     Wait,
+    WriteFence,
     decide,
     describe_timeout,
     digest,
     observe,
 )
+from airflow_provider_vectorize.waiting import Sentinel
+from airflow_provider_vectorize.waiting import Wait as Pending
 
-TARGET = Target("fence", later=("later",), probes=(Probe("a", "A"), Probe("b", None)))
+TARGET = Target("target", probes=(Probe("a", "A"), Probe("b", None)))
+SENTINEL = Probe("airflow-fence-1", "S")
 
 
 class TestDecide:
     def test_the_mutation_itself_as_watermark_is_a_proof(self):
-        assert isinstance(decide(TARGET, Observation("fence")), Visible)
+        assert decide(TARGET, Observation("target")) == Visible(
+            "the index is processed up to mutation target"
+        )
 
-    def test_an_own_mutation_sent_after_the_answer_is_a_proof(self):
-        decision = decide(TARGET, Observation("later"))
+    def test_a_fence_as_watermark_proves_all_that_was_accepted_before_it(self):
+        decision = decide(TARGET, Observation("f2"), fences=("f1", "f2"))
+        assert decision == Visible("the index is processed up to the fence f2", by_fence=True)
+
+    def test_the_sentinel_proves_all_that_was_accepted_before_it(self):
+        decision = decide(TARGET, Observation("foreign", {SENTINEL.id: "S"}), sentinel=SENTINEL)
         assert isinstance(decision, Visible)
-        assert "later" in decision.evidence
+        assert decision.by_fence
+        assert "the sentinel" in decision.evidence
+
+    @pytest.mark.parametrize("read_back", [{}, {SENTINEL.id: None}, {SENTINEL.id: "an older one"}])
+    def test_a_sentinel_that_reads_otherwise_is_none(self, read_back):
+        assert decide(TARGET, Observation("foreign", read_back), sentinel=SENTINEL) == WriteFence()
 
     @pytest.mark.parametrize("watermark", [None, "foreign"])
     def test_any_other_watermark_asks_for_the_probes(self, watermark):
         assert decide(TARGET, Observation(watermark)) == ReadBack(("a", "b"))
+        assert decide(TARGET, Observation(watermark), sentinel=SENTINEL) == ReadBack((SENTINEL.id, "a", "b"))
 
-    @pytest.mark.parametrize("watermark", [None, "foreign"])
-    def test_without_probes_any_other_watermark_means_wait(self, watermark):
-        assert decide(Target("fence"), Observation(watermark)) == Wait()
+    def test_a_foreign_watermark_and_no_proof_ask_for_a_fence(self):
+        assert decide(Target("target"), Observation("foreign"), fences=("f1",)) == WriteFence()
+
+    def test_as_long_as_nothing_was_applied_a_fence_would_prove_nothing_more(self):
+        assert decide(Target("target"), Observation(None)) == Wait()
 
     @pytest.mark.parametrize(
         "read_back", [{"a": "A", "b": "x"}, {"a": "x", "b": None}, {"a": "A"}, {"b": None}]
     )
-    def test_one_probe_that_reads_back_as_sent_is_a_proof(self, read_back):
-        assert isinstance(decide(TARGET, Observation("foreign", read_back)), Visible)
+    def test_one_probe_that_reads_back_as_sent_is_a_proof_of_that_write_alone(self, read_back):
+        decision = decide(TARGET, Observation("foreign", read_back))
+        assert isinstance(decision, Visible)
+        assert not decision.by_fence
 
     @pytest.mark.parametrize("read_back", [{}, {"a": None}, {"a": "x", "b": "B"}, {"other": "A"}])
     def test_a_probe_that_reads_otherwise_or_was_not_asked_for_is_none(self, read_back):
-        assert decide(TARGET, Observation("foreign", read_back)) == Wait()
+        assert decide(TARGET, Observation("foreign", read_back)) == WriteFence()
 
 
 class TestDigest:
@@ -97,7 +120,7 @@ def test_ids_that_were_not_found_are_observed_as_absent():
 
 
 def test_a_target_survives_json():
-    target = Target("m", ("l",), (Probe("a", "d"), Probe("b", None)), "s")
+    target = Target("m", (Probe("a", "d"), Probe("b", None)))
     assert Target.from_dict({**target.to_dict(), "unknown": 1}) == target
 
 
@@ -107,32 +130,20 @@ class TestDescribeTimeout:
         for part in ("'docs'", "m1", "600 s", "w1", "sentinel=True"):
             assert part in text
 
-    def test_without_probes_it_says_that_none_was_known_to_differ(self):
-        text = describe_timeout("docs", [Target("m1")], 600, None, None)
-        assert "no record of it was known to differ" in text
-        assert "written again" not in text
+    def test_with_a_sentinel_it_does_not_ask_for_one(self):
+        assert "sentinel=True" not in describe_timeout("docs", [TARGET], 600, None, None, sentinel=True)
 
-    def test_with_probes_it_says_that_they_may_have_been_written_again_since(self):
-        text = describe_timeout("docs", [TARGET], 600, None, None)
-        assert "may have been written again since" in text
-        assert "known to differ" not in text
-        assert "sentinel=True" in text
-
-    def test_of_both_kinds_it_says_both(self):
-        text = describe_timeout("docs", [TARGET, Target("m1")], 600, None, None)
-        assert "may have been written again since" in text
-        assert "known to differ" in text
-
-    def test_with_a_sentinel_it_says_that_another_wait_may_have_deleted_it(self):
-        text = describe_timeout("docs", [Target("m", (), (Probe("s", "S"),), "s")], 600, None, None)
-        assert "another wait may have seen and deleted" in text
-        assert "sentinel=True" not in text
+    def test_it_says_why_no_fence_could_be_written(self):
+        text = describe_timeout("docs", [TARGET], 600, None, None, refused="HTTP 403, may only read")
+        assert "No fence could be written to prove it by: HTTP 403, may only read" in text
 
     def test_it_names_the_error_of_the_last_look(self):
         assert "HTTP 503" in describe_timeout("docs", [TARGET], 600, None, RuntimeError("HTTP 503"))
 
     def test_many_mutations_are_counted(self):
-        assert "and 7 more" in describe_timeout("docs", [Target(str(n)) for n in range(10)], 600, None, None)
+        targets = [Target(str(n)) for n in range(10)]
+        assert "and 7 more" in describe_timeout("docs", targets, 600, None, None)
+        assert "and 97 more" in describe_timeout("docs", targets, 600, None, None, more=90)
 
 
 # The model
@@ -181,6 +192,7 @@ class Poll:
     """What a poll would see, and the truth at that moment."""
 
     seen: Observation
+    fences: frozenset[str]  # ours, sent after the target's answer
     visible: bool
     lost: bool
 
@@ -190,6 +202,8 @@ class History:
     target: Target
     own: list[str]  # our mutations, in the order of their chunks
     start: str | None  # the watermark when the wait began
+    sentinel: Probe | None
+    too_early: list[str]  # fences that were sent before the target's answer
     polls: list[Poll]
 
 
@@ -217,7 +231,14 @@ def simulate(chance: random.Random) -> History:
     sent: list[int] = []
     logged: list[int] = []
     answered: list[int] = []
-    after_answer: dict[int, set[int]] = {}  # chunk -> chunks whose request was sent after its answer
+    too_early: list[str] = []
+
+    def fence(sentinel: Probe | None = None) -> str:
+        mutation = f"fence-{len(service.log)}"
+        operation, records = ("delete", {"airflow-fence": ""}) if sentinel is None else ("upsert", {"s": "S"})
+        service.write(mutation, operation, records)
+        return mutation
+
     probes: tuple[Probe, ...] = ()
     while len(answered) < len(chunks):
         following = len(sent)
@@ -230,6 +251,8 @@ def simulate(chance: random.Random) -> History:
         step = chance.choice(steps)
         if step == "foreign":
             foreign()
+            if chance.random() < 0.2:
+                too_early.append(fence())
         elif step == "apply":
             service.apply()
         elif step == "send":
@@ -242,8 +265,6 @@ def simulate(chance: random.Random) -> History:
                     if (value is not None if operation == "delete" else value != chunks[last][id_])
                     and not (operation == "insert" and value is not None)
                 )[:3]
-            for earlier_chunk in answered:
-                after_answer[earlier_chunk].add(following)
             sent.append(following)
         elif step == "log":
             chunk = chance.choice([chunk for chunk in sent if chunk not in logged])
@@ -252,49 +273,61 @@ def simulate(chance: random.Random) -> History:
         else:
             chunk = chance.choice([chunk for chunk in logged if chunk not in answered])
             answered.append(chunk)
-            after_answer[chunk] = set()
 
     wanted = last if chance.random() < 0.7 else chance.randint(0, last)
-    later = tuple(f"own-{chunk}" for chunk in sorted(after_answer[wanted]))
-    target = Target(f"own-{wanted}", later, probes if wanted == last else ())
+    target = Target(f"own-{wanted}", probes if wanted == last else ())
+    sentinel = Probe("s", "S") if chance.random() < 0.3 else None
     start = service.watermark
     polls = []
+    fences: list[str] = []
     for _ in range(chance.randint(5, 25)):
         for _ in range(chance.randint(0, 3)):
             chance.choice([foreign, service.apply])()
-        read_back = service.read(probe.id for probe in target.probes)
+        read_back = service.read([probe.id for probe in target.probes] + ["s"])
         visible = service.is_applied(target.mutation_id)
-        polls.append(Poll(Observation(service.watermark, read_back), visible, lost=chance.random() < 0.2))
-    return History(target, [f"own-{chunk}" for chunk in range(len(chunks))], start, polls)
+        seen = Observation(service.watermark, read_back)
+        polls.append(Poll(seen, frozenset(fences), visible, lost=chance.random() < 0.2))
+        if chance.random() < 1 / 3:
+            fences.append(fence(sentinel))
+    own = [f"own-{chunk}" for chunk in range(len(chunks))]
+    return History(target, own, start, sentinel, too_early, polls)
 
 
-Strategy = Callable[[History, Observation], bool]
+Strategy = Callable[[History, Poll], bool]
 
 
-def ours(history: History, seen: Observation) -> bool:
-    decision = decide(history.target, Observation(seen.watermark))
-    if isinstance(decision, ReadBack):
-        decision = decide(history.target, seen)
-    return isinstance(decision, Visible)
+def proof(history: History, poll: Poll) -> Decision:
+    known = {"fences": poll.fences, "sentinel": history.sentinel}
+    decision = decide(history.target, Observation(poll.seen.watermark), **known)
+    return decide(history.target, poll.seen, **known) if isinstance(decision, ReadBack) else decision
 
 
-def oracle(history: History, seen: Observation) -> bool:
-    if seen.watermark in (history.target.mutation_id, *history.target.later):
+def ours(history: History, poll: Poll) -> bool:
+    return isinstance(proof(history, poll), Visible)
+
+
+def oracle(history: History, poll: Poll) -> bool:
+    if poll.seen.watermark in (history.target.mutation_id, *poll.fences):
         return True
-    return any(seen.read_back[probe.id] == probe.digest for probe in history.target.probes)
+    probes = [*history.target.probes, *filter(None, [history.sentinel])]
+    return any(poll.seen.read_back[probe.id] == probe.digest for probe in probes)
 
 
-def equality_only(history: History, seen: Observation) -> bool:
-    return seen.watermark == history.target.mutation_id
+def equality_only(history: History, poll: Poll) -> bool:
+    return poll.seen.watermark == history.target.mutation_id
 
 
-def any_change(history: History, seen: Observation) -> bool:
-    return seen.watermark != history.start
+def any_change(history: History, poll: Poll) -> bool:
+    return poll.seen.watermark != history.start
 
 
-def later_in_my_list(history: History, seen: Observation) -> bool:
+def later_in_my_list(history: History, poll: Poll) -> bool:
     at = history.own.index(history.target.mutation_id)
-    return seen.watermark in history.own[at:]
+    return poll.seen.watermark in history.own[at:]
+
+
+def any_fence_of_mine(history: History, poll: Poll) -> bool:
+    return poll.seen.watermark in (*history.too_early, *poll.fences)
 
 
 def verdict(strategy: Strategy, history: History) -> str:
@@ -303,9 +336,9 @@ def verdict(strategy: Strategy, history: History) -> str:
     for poll in history.polls:
         if poll.lost:
             continue
-        if strategy(history, poll.seen):
+        if strategy(history, poll):
             return "good" if poll.visible else "early"
-        proofs += oracle(history, poll.seen)
+        proofs += oracle(history, poll)
         if proofs >= 2:
             return "late"
     return "good"
@@ -318,10 +351,16 @@ def test_the_wait_never_ends_early_and_ends_within_two_polls_of_a_proof(chance):
 
 
 @pytest.mark.parametrize(
-    ("strategy", "fails"), [(equality_only, "late"), (any_change, "early"), (later_in_my_list, "early")]
+    ("strategy", "fails"),
+    [
+        (equality_only, "late"),
+        (any_change, "early"),
+        (later_in_my_list, "early"),
+        (any_fence_of_mine, "early"),
+    ],
 )
 def test_the_same_test_catches_what_other_clients_do(strategy, fails):
-    assert fails in {verdict(strategy, simulate(random.Random(seed))) for seed in range(2_000)}
+    assert any(verdict(strategy, simulate(random.Random(seed))) == fails for seed in range(2_000))
 
 
 def test_the_model_reaches_every_kind_of_proof():
@@ -329,8 +368,73 @@ def test_the_model_reaches_every_kind_of_proof():
     for seed in range(2_000):
         history = simulate(random.Random(seed))
         for poll in history.polls:
-            decision = decide(history.target, poll.seen)
-            if isinstance(decision, Visible):
-                evidence.add(decision.evidence.split("own-")[0].split("'")[0])
+            if isinstance(decision := proof(history, poll), Visible):
+                evidence.add(decision.evidence.split("own-")[0].split("fence-")[0].split("'")[0])
                 break
-    assert len(evidence) == 3, evidence
+        if len(evidence) == 4:
+            return
+    pytest.fail(str(evidence))
+
+
+class Client:
+    """What a wait needs of the client, on the model."""
+
+    def __init__(self, service: Service) -> None:
+        self.service = service
+
+    def index_info(self, index_name: str) -> IndexInfo:
+        return IndexInfo(32, 0, self.service.watermark, None)
+
+    def get_by_ids(self, index_name: str, ids: list[str]) -> list[Any]:
+        return [each for each in self.service.read(ids).values() if each is not None]
+
+    def delete_by_ids(self, index_name: str, ids: list[str]) -> list[Mutation]:
+        return [self._write("delete", dict.fromkeys(ids))]
+
+    def upsert(self, index_name: str, body: bytes) -> Mutation:
+        record = json.loads(body)
+        return self._write("upsert", {record["id"]: Vector.from_result(record)})
+
+    def _write(self, operation: str, records: dict[str, Any]) -> Mutation:
+        mutation = f"fence-{len(self.service.log)}"
+        self.service.write(mutation, operation, records)
+        return Mutation(mutation)
+
+
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False))
+def test_among_siblings_a_wait_ends_within_two_polls_after_everything_is_applied_and_never_early(chance):
+    service = Service(chance, versions=[{}])
+    targets = [Target(f"own-{n}") for n in range(chance.randint(1, 8))]  # unchanged vectors: no probes
+    for target in chance.sample(targets, len(targets)):
+        service.write(target.mutation_id, "upsert", {target.mutation_id: None})
+        if chance.random() < 0.3:
+            service.apply()
+    wait = Pending("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.3 else None)
+    client = Client(service)
+    complete = 0
+    while complete < 2:
+        for _ in range(chance.randint(0, 2)):
+            service.apply()
+        complete += service.applied == len(service.log)
+        if wait.look(client):
+            assert all(service.is_applied(target.mutation_id) for target in targets)
+            return
+    pytest.fail("not seen two polls after everything was applied")
+
+
+@settings(max_examples=500, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.randoms(use_true_random=False))
+def test_beside_another_writer_it_does_not_end_early_either(chance):
+    service = Service(chance, versions=[{}])
+    targets = [Target(f"own-{n}") for n in range(chance.randint(1, 8))]
+    for target in targets:
+        service.write(target.mutation_id, "upsert", {target.mutation_id: None})
+    wait = Pending("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.5 else None)
+    client = Client(service)
+    for n in range(40):
+        for _ in range(chance.randint(0, 2)):
+            chance.choice([service.apply, lambda n=n: service.write(f"foreign-{n}", "delete", {})])()
+        if wait.look(client):
+            assert all(service.is_applied(target.mutation_id) for target in targets)
+            return

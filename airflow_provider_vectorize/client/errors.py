@@ -27,6 +27,7 @@
     ├── ManifestError                the manifest of a sync is damaged, held by another run, or out of reach
     ├── SyncGuardError               a sync was about to delete on doubtful word
     ├── VerificationError            the index does not hold what the source says
+    ├── WaitAbortedError             the wait was told to stop
     └── MutationTimeoutError         the deadline of a wait has passed
 
 Two marks steer what happens next: ``transient`` errors are repeated by the client itself, and ``permanent``
@@ -264,6 +265,10 @@ class SyncGuardError(VectorizeError):
 
 class VerificationError(VectorizeError):
     """The index does not hold what the source says; the text names ids and what differs."""
+
+
+class WaitAbortedError(VectorizeError):
+    """The wait was told to stop, and stopped; what it waited for was accepted all the same."""
 
 
 class MutationTimeoutError(VectorizeError):

@@ -16,7 +16,6 @@ from airflow_provider_vectorize.hooks.base import ConnectedHook
 from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_context, is_first_try
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
-from airflow_provider_vectorize.waiting import write_sentinel
 
 Operation = Literal["upsert", "insert"]
 #: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
@@ -86,7 +85,6 @@ class LoadMethods(ConnectedHook):
         checkpoint: Checkpoint | None = None,
         stop: threading.Event | None = None,
         tried_before: bool = False,
-        sentinel: bool = False,
         **options: Unpack[LoadOptions],
     ) -> Report:
         """Run a load; the operators' way in. See :meth:`upsert` for what is not named here.
@@ -94,8 +92,6 @@ class LoadMethods(ConnectedHook):
         :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
         :param stop: ends the load once it is set.
         :param tried_before: an earlier try may have sent something.
-        :param sentinel: write a vector to recognise the load by, see
-            :func:`~airflow_provider_vectorize.waiting.write_sentinel`.
         """
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
@@ -123,8 +119,6 @@ class LoadMethods(ConnectedHook):
                 stop=stop,
                 tried_before=tried_before,
             )
-            if sentinel:
-                report = report.marked(write_sentinel(self.conn, name, report.target().mutation_id))
         except BaseException as error:
             if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
                 # Told to stop: nothing may go on in the background.

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client import limits
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, WaitAbortedError
 from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.hooks.base import ConnectedHook
+from airflow_provider_vectorize.hooks.checkpoint import current_context, task_instance_name
 from airflow_provider_vectorize.ingest import Report
 from airflow_provider_vectorize.visibility import Target
-from airflow_provider_vectorize.waiting import Wait, sleep_briefly
+from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
 
 Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
+
+#: Seconds between two lines in the log that say what is waited for.
+STATUS_SECONDS = 60.0
 
 
 class WaitMethods(ConnectedHook):
@@ -26,41 +33,93 @@ class WaitMethods(ConnectedHook):
         *,
         poll_interval: float = 10.0,
         timeout: float = 600.0,
+        sentinel: bool = False,
     ) -> None:
         """Wait until writes can be seen.
 
         :param index_name: None: the connection's.
         :param mutation: a report, its dict, a mutation as the client returns it, its id, or a list of these. A report
-            is better than an id: it brings records to recognise the write by when others write to the index as well.
+            is better than an id: it brings records to recognise the write by.
             For a delete, a :class:`~airflow_provider_vectorize.visibility.Target` can name ids that were there.
-        :param poll_interval: seconds between two looks; each costs one request, with a read-back up to three, of
-            the 1,200 that a token has in 5 minutes.
+        :param poll_interval: seconds between two looks, at least 1; each costs one request, with a read-back up to
+            three, and every third time one more, of the 1,200 that a token has in 5 minutes.
         :param timeout: seconds after which the wait fails.
+        :param sentinel: write one vector of a reserved id, read it back and delete it: a sure proof on an index that
+            others write to all the time.
         :raises MutationTimeoutError: saying what was last seen.
         """
-        wait = Wait(self.resolve_index_name(index_name), targets_of(mutation))
+        if not poll_interval >= limits.MIN_POLL_SECONDS:
+            raise InvalidArgumentError(f"poll_interval must be at least 1 s, got {poll_interval!r}")
+        if not timeout > 0:
+            raise InvalidArgumentError(f"timeout must be above 0 s, got {timeout!r}")
+        wait = self.begin_wait(self.resolve_index_name(index_name), targets_of(mutation), sentinel=sentinel)
+        self.finish_wait(wait, poll_interval=poll_interval, timeout=timeout)
+
+    def begin_wait(
+        self,
+        index_name: str,
+        targets: Iterable[Target],
+        *,
+        sentinel: bool,
+        context: Mapping[str, Any] | None = None,
+    ) -> Wait:
+        """Make a wait, before the first look.
+
+        :param context: of the task that waits; None: of the one that runs here, if any.
+        """
+        targets = list(targets)
+        if not targets:
+            raise InvalidArgumentError("there is nothing to wait for: the list of mutations is empty")
+        owner = task_instance_name(current_context() if context is None else context)
+        return Wait(index_name, targets, sentinel=Sentinel.of(owner, targets) if sentinel else None)
+
+    def finish_wait(
+        self,
+        wait: Wait,
+        *,
+        poll_interval: float,
+        timeout: float,
+        stop: threading.Event | None = None,
+    ) -> None:
+        """Look until everything can be seen, in this thread.
+
+        :param stop: ends the wait once it is set.
+        :raises MutationTimeoutError: saying what was last seen.
+        :raises WaitAbortedError: ``stop`` was set.
+        """
+        stop = stop or threading.Event()
         client = self.polling_client()
         deadline = time.monotonic() + timeout
-        while not wait.look(client):
-            left = deadline - time.monotonic()
-            if left <= 0:
-                raise wait.timed_out(timeout)
-            time.sleep(min(poll_interval, left))
-        self.delete_sentinels(wait)
+        until = datetime.now(UTC).astimezone() + timedelta(seconds=timeout)
+        said = float("-inf")
+        try:
+            while not wait.look(client):
+                now = time.monotonic()
+                if now >= deadline:
+                    raise wait.timed_out(timeout)
+                if now - said >= STATUS_SECONDS:
+                    said = now
+                    self.log.info("Waiting until %s for %s", f"{until:%H:%M:%S}", wait.status())
+                if stop.wait(min(poll_interval, deadline - now)):
+                    raise WaitAbortedError(
+                        f"The wait was told to stop. The write was accepted: {wait.status()}"
+                    )
+        finally:
+            self.delete_sentinel(wait)
 
-    def delete_sentinels(self, wait: Wait) -> None:
-        """Delete the vectors that were written only to recognise a write by, once all of them have been seen.
+    def delete_sentinel(self, wait: Wait) -> None:
+        """Delete the sentinel of a wait that is over.
 
-        Whatever goes wrong here is logged only, and soon: the writes are proved.
+        Whatever goes wrong here is logged only, and soon: it says nothing about the writes.
         """
-        ids = [target.sentinel for target in wait.targets if target.sentinel is not None]
-        if not ids:
+        if wait.sentinel is None or wait.fencer.refused is not None:
             return
         try:
-            self.settings.client(max_attempts=2, sleep=sleep_briefly).delete_by_ids(wait.index_name, ids)
+            client = self.settings.client(max_attempts=2, sleep=sleep_briefly)
+            client.delete_by_ids(wait.index_name, [wait.sentinel.id])
         except Exception as error:  # noqa: BLE001  # the connection may be gone, too
             self.log.warning(
-                "Index %r: the sentinels %s could not be deleted: %s", wait.index_name, ids, error
+                "Index %r: the sentinel %s could not be deleted: %s", wait.index_name, wait.sentinel.id, error
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
 from airflow_provider_vectorize.ingest.options import IngestOptions
@@ -57,8 +57,6 @@ class Report:
     :param sources: names of what was read.
     :param messages: what the API and the checks remarked, the first 20.
     :param probes: records by which the load can be recognised in the index, as ``[id, digest]``.
-    :param later: mutations that were sent after ``mutation_id`` was accepted: the sentinel's.
-    :param sentinel: id of the vector that was written only to recognise the load by, if one was.
     :param stopped_at: on a load that failed: from this ``[source, line]`` on nothing was accepted. None on success.
     :param unsettled: on a load that failed: spans before that, ``[source, first line, last line]``, of records that
         were neither accepted nor refused. They were sent, or about to be: some may be in the index.
@@ -80,8 +78,6 @@ class Report:
     sources: tuple[str, ...]
     messages: tuple[str, ...]
     probes: tuple[Probe, ...]
-    later: tuple[str, ...] = ()
-    sentinel: str | None = None
     stopped_at: tuple[str, int] | None = None
     unsettled: tuple[Span, ...] = ()
 
@@ -97,14 +93,7 @@ class Report:
         """
         if self.mutation_id is None:
             raise ValueError("nothing was accepted, so there is nothing to wait for")
-        return Target(self.mutation_id, later=self.later, probes=self.probes, sentinel=self.sentinel)
-
-    def marked(self, by: Target) -> Self:
-        """Add a sentinel, by which the load can be recognised as well.
-
-        :param by: as :func:`~airflow_provider_vectorize.waiting.write_sentinel` gave it.
-        """
-        return replace(self, later=by.later, probes=(*by.probes, *self.probes), sentinel=by.sentinel)
+        return Target(self.mutation_id, self.probes)
 
 
 @dataclass(slots=True)

@@ -62,9 +62,8 @@ class VectorizeUpload(BaseOperator):
     :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
         how many, so the report cannot count what was accepted.
     :param wait_for_completion: end only once the load can be seen.
-    :param sentinel: after the load, write one vector of a reserved id in the namespace ``airflow-fence``, by which
-        any load can be recognised, even one that changes nothing; the wait that has seen it deletes it, so it
-        serves one wait.
+    :param sentinel: of that wait: write one vector of a reserved id in the namespace ``airflow-fence``, read it back
+        and delete it: a sure proof on an index that others write to all the time.
     :param poll_interval: seconds between two looks, with ``wait_for_completion``.
     :param completion_timeout: seconds after which the wait fails, with ``wait_for_completion``; default 600.
     :param deferrable: wait in the triggerer, with ``wait_for_completion``; default: Airflow's
@@ -194,7 +193,7 @@ class VectorizeUpload(BaseOperator):
             report = self._load(context, checkpoint)
             context["ti"].xcom_push(key="report", value=report.to_dict())
             if self.wait_for_completion:
-                self._wait(report)
+                self._wait(context, report)
         if checkpoint is not None:
             checkpoint.clear()
         return report.target().mutation_id
@@ -202,15 +201,22 @@ class VectorizeUpload(BaseOperator):
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
         from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
-        from airflow_provider_vectorize.triggers.vectorize import raise_for_status, waited_for
+        from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
+        from airflow_provider_vectorize.visibility import Target
 
-        wait = waited_for(event)
-        with fail_fast():
-            raise_for_status(event)
-        self.hook.delete_sentinels(wait)
+        event = check_event(event)
+        [mutation_id] = event["mutation_ids"]
+        wait = self.hook.begin_wait(
+            event["index_name"], [Target(mutation_id)], sentinel=self.sentinel, context=context
+        )
+        try:
+            with fail_fast():
+                raise_for_status(event)
+        finally:
+            self.hook.delete_sentinel(wait)
         if (checkpoint := TaskCheckpoint.of(context)) is not None:
             checkpoint.clear()
-        return wait.targets[0].mutation_id
+        return str(mutation_id)
 
     def _options(self) -> LoadOptions:
         return {
@@ -239,7 +245,6 @@ class VectorizeUpload(BaseOperator):
                 checkpoint=checkpoint,
                 stop=self._stop,
                 tried_before=not is_first_try(context),
-                sentinel=self.sentinel,
                 **self._options(),
             )
         except EmptySourceError as error:
@@ -247,20 +252,20 @@ class VectorizeUpload(BaseOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _wait(self, report: Report) -> None:
-        if not self.deferrable:
-            self.hook.wait_for_mutation(
-                report.index_name, report, poll_interval=self.poll_interval, timeout=self.completion_timeout
-            )
-            return
+    def _wait(self, context: Context, report: Report) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
-        from airflow_provider_vectorize.waiting import Wait
 
-        wait = Wait(report.index_name, [report.target()])
-        if wait.look(self.hook.polling_client()):
-            self.hook.delete_sentinels(wait)
-            return
-        self.defer(**deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout))
+        wait = self.hook.begin_wait(
+            report.index_name, [report.target()], sentinel=self.sentinel, context=context
+        )
+        if not self.deferrable:
+            self.hook.finish_wait(
+                wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=self._stop
+            )
+        elif not wait.look(self.hook.polling_client()):
+            self.defer(**deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout))
+        else:
+            self.hook.delete_sentinel(wait)
 
     def on_kill(self) -> None:
         """Let the upload end: no new request, the checkpoint stored."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import re
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -18,21 +18,17 @@ from airflow.providers.common.compat.sdk import (
     XComArg,
 )
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, MutationTimeoutError, SourceError
-from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
+from airflow_provider_vectorize.client.errors import MutationTimeoutError, SourceError, WaitAbortedError
 from airflow_provider_vectorize.operators.common import fail_fast, interval, seconds
 from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
+from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-    from airflow_provider_vectorize.visibility import Target
-    from airflow_provider_vectorize.waiting import Wait
 
-_SEPARATORS = re.compile(r"[\s,\[\]()'\"]+")
-_MUTATION_ID = re.compile(rf"[A-Za-z0-9_-]{{1,{MAX_MUTATION_ID_CHARS}}}")
-#: What a template makes of an XCom that is missing, and Airflow 2 of a mapped upstream: words, but no ids.
-_RENDERED = re.compile(r"None|null|Lazy.*")
+#: A mutation id, or the report of an upload.
+MutationId = str | Mapping[str, Any]
 
 
 class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
@@ -94,19 +90,21 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 class VectorizeMutationSensor(BaseSensorOperator):
     """Wait until writes can be seen in the index, and prove it.
 
-    It never ends early, whoever else writes to the index. It brings along what the upload's ``report`` knows, which
-    it finds by itself among the XComs of the upstream tasks; without a report only the mutation itself proves the
-    write, and on an index with other writers the API may never show that.
+    It never ends early, whoever else writes to the index. It finds the ``report`` of an upload by itself among the
+    XComs of the upstream tasks, for the records to recognise the write by; and where a look proves nothing it writes
+    a fence, a mutation that changes nothing, which proves all that was accepted before.
 
     Returns the mutation id, or the list of them.
 
-    :param index_name: the index; None: the connection's. Templated.
-    :param mutation_id: a mutation id (``mutation_id=upsert.output``), a list of them (a mapped upstream's output
-        too), or text with ids in it. Templated.
+    :param index_name: the index; None: the report's, or else the connection's. Templated.
+    :param mutation_id: ``upsert.output``: a mutation id, a report, or a list or lazy sequence of these, as a mapped
+        upstream returns it. A list in gives a list out. Templated.
+    :param sentinel: write one vector of a reserved id in the namespace ``airflow-fence``, read it back and delete it:
+        a sure proof on an index that others write to all the time.
     :param conn_id: a connection of type ``vectorize``. Templated.
     :param timeout: seconds after which the wait fails; default 600, and not Airflow's 7 days.
-    :param poke_interval: seconds between two looks; default 10. Each costs one request, with a read-back up to three,
-        of the 1,200 that a token has in 5 minutes.
+    :param poke_interval: seconds between two looks, at least 1; default 10. Each costs one request, with a read-back
+        up to three, and every third time one more, of the 1,200 that a token has in 5 minutes.
     :param deferrable: wait in the triggerer; default: Airflow's ``[operators] default_deferrable``.
 
     The other parameters are those of a sensor. ``timeout``, ``poke_interval``, ``soft_fail`` and ``never_fail`` mean
@@ -119,7 +117,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
         self,
         *,
         index_name: str | None = None,
-        mutation_id: str | Iterable[str] | XComArg,
+        mutation_id: MutationId | Iterable[MutationId] | XComArg,
+        sentinel: bool = False,
         conn_id: str = "vectorize_default",
         timeout: float | timedelta = 600.0,
         poke_interval: float | timedelta = 10.0,
@@ -129,11 +128,13 @@ class VectorizeMutationSensor(BaseSensorOperator):
         super().__init__(timeout=timeout, poke_interval=poke_interval, **kwargs)
         self.index_name = index_name
         self.mutation_id = mutation_id
+        self.sentinel = sentinel
         self.conn_id = conn_id
         self.deferrable = deferrable
         # Airflow has made seconds of them.
         interval(self.task_id, "poke_interval", self.poke_interval)
         seconds(self.task_id, "timeout", self.timeout)
+        self._stop = threading.Event()
 
     @cached_property
     def hook(self) -> VectorizeHook:
@@ -144,19 +145,28 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
-        from airflow_provider_vectorize.waiting import Wait
+        from airflow_provider_vectorize.hooks.checkpoint import WaitMemory
 
         with fail_fast():
-            self._wait = Wait(self.hook.resolve_index_name(self.index_name), self._targets(context))
-            self._client = self.hook.polling_client()
+            self._begin(context)
+        memory = WaitMemory(context, self._wait) if self.reschedule else None
+        if memory is not None:
+            memory.restore()
         try:
             super().execute(context)
-        except AirflowSensorTimeout as timeout:
+        except AirflowSkipException:
+            self.hook.delete_sentinel(self._wait)
+            raise
+        except AirflowSensorTimeout:
             text = str(self._wait.timed_out(self.timeout))
+            self.hook.delete_sentinel(self._wait)
             # As after a deferral.
-            raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from timeout
-        self.hook.delete_sentinels(self._wait)
-        return _ids(self._wait)
+            raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from None
+        finally:
+            if memory is not None:
+                memory.save()
+        self.hook.delete_sentinel(self._wait)
+        return self._awaited.result
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Look. An error that may pass says nothing, and the wait goes on."""
@@ -164,24 +174,36 @@ class VectorizeMutationSensor(BaseSensorOperator):
             if self._wait.look(self._client):
                 return True
         if self.deferrable:
-            from airflow_provider_vectorize.triggers.vectorize import deferral
-
             # Within the sensor's own loop, so that whatever it does with errors holds here too.
-            self.defer(**deferral(self.conn_id, self._wait, self.poke_interval, self.timeout))
-        self.log.info("No proof yet for %d mutation(s)", len(self._wait.pending))
+            self._defer(self.timeout)
+        self.log.info("No proof yet for %s", self._wait.status())
         return False
 
-    def execute_complete(self, context: Context, event: Any) -> str | list[str]:  # noqa: ARG002  # Airflow's signature
-        """Go on after the wait in the triggerer."""
-        from airflow_provider_vectorize.triggers.vectorize import raise_for_status, waited_for
+    def execute_complete(self, context: Context, event: Any, seen: str = "") -> str | list[str]:
+        """Go on after the wait in the triggerer.
 
-        wait = waited_for(event)
+        :param seen: what had been seen before, as :func:`~airflow_provider_vectorize.sensors.mutations.pack` notes it.
+        """
+        from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
+
+        event = check_event(event)
+        part = event["status"] == "part"
+        with fail_fast():
+            self._begin(context, look_up=part, index_name=event["index_name"])
         try:
             raise_for_status(event)
         except MutationTimeoutError as timeout:
-            raise AirflowSensorTimeout(str(timeout)) from timeout
-        self.hook.delete_sentinels(wait)
-        return _ids(wait)
+            self.hook.delete_sentinel(self._wait)
+            raise AirflowSensorTimeout(str(timeout)) from None
+        if part:
+            known = {*unpack(self._awaited.ids, seen), *event["mutation_ids"]}
+            self._wait.pending = [each for each in self._wait.pending if each.mutation_id not in known]
+            with fail_fast():
+                done = self._wait.done or self._wait.look(self._client)
+            if not done:
+                self._defer(event["timeout"], event["deadline"])
+        self.hook.delete_sentinel(self._wait)
+        return self._awaited.result
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; Airflow 2 forgets ``never_fail`` there."""
@@ -192,56 +214,52 @@ class VectorizeMutationSensor(BaseSensorOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _targets(self, context: Context) -> list[Target]:
+    def on_kill(self) -> None:
+        """End the wait."""
+        self._stop.set()
+
+    def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> None:
         from airflow_provider_vectorize.visibility import Target
 
-        ids = mutation_ids(self.mutation_id)
-        reports = self._reports(context)
-        for id_ in ids:
-            if id_ not in reports:
-                self.log.warning(
-                    "No upstream task has a report on mutation %s: only the mutation itself can prove the write, and "
-                    "the API shows just the last of those that it applies together",
-                    id_,
+        self._awaited = awaited = Awaited.read(self.mutation_id)
+        if not awaited.ids:
+            raise AirflowSkipException("There is nothing to wait for: mutation_id is an empty list")
+        if look_up:
+            direct = set(self.upstream_task_ids)
+            awaited.look_up(
+                context["ti"], sorted(direct), sorted(self.get_flat_relative_ids(upstream=True) - direct)
+            )
+            if missing := awaited.missing:
+                self.log.info(
+                    "No upstream task has a report on %d mutation(s), such as %s: only the mutation itself or a fence "
+                    "proves them",
+                    len(missing),
+                    missing[0],
                 )
-        return [reports.get(id_) or Target(id_) for id_ in ids]
-
-    def _reports(self, context: Context) -> Mapping[str, Target]:
-        direct = set(self.upstream_task_ids)
-        others = self.get_flat_relative_ids(upstream=True) - direct
-        from airflow_provider_vectorize.visibility import Target
-
-        # The direct ones last, so that theirs win.
-        task_ids = [*sorted(others), *sorted(direct)]
-        if not task_ids:
-            return {}
-        found = context["ti"].xcom_pull(task_ids=task_ids, key="report")
-        return {
-            report["mutation_id"]: Target.from_dict(report)
-            for report in found or ()
-            if isinstance(report, Mapping) and "mutation_id" in report
-        }
-
-
-def mutation_ids(value: Any) -> list[str]:
-    """Read mutation ids: one, a list (a lazy sequence of XComs too), or text with ids in it.
-
-    :raises InvalidArgumentError: when there is none, or something else.
-    """
-    if isinstance(value, str):
-        ids = [part for part in _SEPARATORS.split(value) if part]
-    elif isinstance(value, Iterable):
-        ids = [id_ for item in value for id_ in mutation_ids(item)]
-    else:
-        ids = []
-    if not ids or not all(_MUTATION_ID.fullmatch(id_) and not _RENDERED.fullmatch(id_) for id_ in ids):
-        raise InvalidArgumentError(
-            f"mutation_id must be one or more mutation ids, got {str(value)[:200]!r}: did the upstream task upload "
-            "something? Pass its output as it is, mutation_id=upload.output, and not by a template"
+        reports = awaited.reports
+        self._wait = self.hook.begin_wait(
+            index_name or self.hook.resolve_index_name(awaited.index_name(self.index_name)),
+            [Target.from_dict(reports[each]) if each in reports else Target(each) for each in awaited.ids],
+            sentinel=self.sentinel,
+            context=context,
         )
-    return list(dict.fromkeys(ids))
+        self._client = self.hook.polling_client()
 
+    def _defer(self, timeout: float, deadline: float | None = None) -> None:
+        from airflow_provider_vectorize.triggers.vectorize import deferral
 
-def _ids(wait: Wait) -> str | list[str]:
-    ids = [target.mutation_id for target in wait.targets]
-    return ids if len(ids) > 1 else ids[0]
+        pending = {target.mutation_id for target in self._wait.pending}
+        seen = pack(self._awaited.ids, (each for each in self._awaited.ids if each not in pending))
+        arguments = deferral(self.conn_id, self._wait, self.poke_interval, timeout, deadline=deadline)
+        self.defer(**arguments, kwargs={"seen": seen})
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        # What Airflow would sleep through, so that a task that is told to stop ends at once.
+        pause = float(super()._get_next_poke_interval(*args, **kwargs))
+        if self.reschedule:
+            return pause
+        if self._stop.wait(pause):
+            raise WaitAbortedError(
+                f"The wait was told to stop. The write was accepted: {self._wait.status()}"
+            )
+        return 0.0

@@ -3,20 +3,39 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+    BaseHook,
+)
 from airflow.triggers.base import BaseTrigger, TriggerEvent
+from asgiref.sync import sync_to_async
 
-from airflow_provider_vectorize.client.errors import AuthenticationError, MutationTimeoutError, VectorizeError
+from airflow_provider_vectorize.client.errors import (
+    AuthenticationError,
+    InvalidArgumentError,
+    MutationTimeoutError,
+    VectorizeError,
+)
 from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.triggers.poller import PolledWait, SharedPoll
 from airflow_provider_vectorize.visibility import Target
-from airflow_provider_vectorize.waiting import Wait
+from airflow_provider_vectorize.waiting import Sentinel, Wait
+
+#: Bytes of JSON that the targets of a trigger take at most. Its row is a small column in some databases.
+MAX_TARGET_BYTES = 3_500
+#: Fences that a trigger takes along, the last ones.
+MAX_STORED_FENCES = 5
+#: Seconds between two lines in the log that say what is waited for.
+STATUS_SECONDS = 60.0
 
 
 def grace(interval: float) -> float:
@@ -34,12 +53,14 @@ class VectorizeMutationTrigger(BaseTrigger):
 
     :param conn_id: a connection of type ``vectorize``.
     :param index_name: the index.
-    :param targets: what to wait for, as :meth:`Target.to_dict` writes it.
+    :param targets: what to wait for, as :meth:`Target.to_dict` writes it: those that fit, see :func:`deferral`.
     :param deadline: when the wait ends, in seconds since the epoch.
     :param poll_interval: seconds between two looks, not more than ``timeout``; the shortest of those who wait on the
         index counts.
     :param timeout: how many seconds the wait was given in all; None: what is left until the deadline.
-    :param seen: mutations among the targets that were seen before: they need not be proved again.
+    :param more: how many other writes are waited for, which only a fence can prove.
+    :param fences: mutations that whoever waits has sent after everything was accepted.
+    :param sentinel: id and mark of the :class:`~airflow_provider_vectorize.waiting.Sentinel`; None without.
     :param unknown: arguments that another version has written; ignored.
     """
 
@@ -52,7 +73,9 @@ class VectorizeMutationTrigger(BaseTrigger):
         deadline: float,
         poll_interval: float = 10.0,
         timeout: float | None = None,
-        seen: Sequence[str] = (),
+        more: int = 0,
+        fences: Sequence[str] = (),
+        sentinel: Sequence[str] | None = None,
         **unknown: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Airflow's has no types
@@ -62,7 +85,9 @@ class VectorizeMutationTrigger(BaseTrigger):
         self.index_name = index_name
         self.targets = [Target.from_dict(target) for target in targets]
         self.deadline = deadline
-        self.seen = list(seen)
+        self.more = more
+        self.fences = list(fences)
+        self.sentinel = None if sentinel is None else Sentinel(*sentinel)
         self.timeout = max(0.0, deadline - time.time()) if timeout is None else timeout
         self.poll_interval = min(poll_interval, self.timeout)
 
@@ -77,12 +102,14 @@ class VectorizeMutationTrigger(BaseTrigger):
                 "deadline": self.deadline,
                 "poll_interval": self.poll_interval,
                 "timeout": self.timeout,
-                "seen": self.seen,
+                "more": self.more,
+                "fences": self.fences,
+                "sentinel": None if self.sentinel is None else [self.sentinel.id, self.sentinel.mark],
             },
         )
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
-        """Yield one event: see :func:`waited_for` and :func:`raise_for_status`."""
+        """Yield one event: see :func:`check_event` and :func:`raise_for_status`."""
         yield await self._end()
 
     async def _end(self) -> TriggerEvent:
@@ -91,10 +118,13 @@ class VectorizeMutationTrigger(BaseTrigger):
         deadline = max(self.deadline, now + self.poll_interval)
         wait = PolledWait(
             self.index_name,
-            [target for target in self.targets if target.mutation_id not in self.seen],
+            self.targets,
             interval=self.poll_interval,
             deadline=deadline,
             timeout=self.timeout,
+            more=self.more,
+            fences=self.fences,
+            sentinel=self.sentinel,
         )
         # For a look that hangs; as a rule the poll ends the wait.
         limit = asyncio.timeout(deadline - now + grace(self.poll_interval))
@@ -112,19 +142,21 @@ class VectorizeMutationTrigger(BaseTrigger):
             return self._event("failed", message=str(error), permanent=error.permanent)
         # Here and not in the poll, which runs in the context of whoever started it.
         wait.log_evidence(self.log)
-        return self._event("visible")
+        # Without a fence, only what the row had room for is proved.
+        return self._event("visible" if wait.more == 0 else "part")
 
     def _event(self, status: str, **more: Any) -> TriggerEvent:
-        # It says what was waited for, too: what the task itself knew is gone.
-        targets = [target.to_dict() for target in self.targets]
-        return TriggerEvent({"status": status, "index_name": self.index_name, "targets": targets, **more})
+        # What the task itself knew is gone.
+        mutations = [target.mutation_id for target in self.targets]
+        event = {"status": status, "index_name": self.index_name, "mutation_ids": mutations}
+        return TriggerEvent(event | {"deadline": self.deadline, "timeout": self.timeout, **more})
 
     async def _wait(self, wait: PolledWait) -> None:
         settings = await self._settings(wait)
         while True:
             poll = SharedPoll.join(settings, wait)
             try:
-                return await wait.ended
+                return await self._ended(wait)
             except AuthenticationError as error:
                 refused = error
             finally:
@@ -136,14 +168,22 @@ class VectorizeMutationTrigger(BaseTrigger):
             settings = renewed
             wait.begin()
 
+    async def _ended(self, wait: PolledWait) -> None:
+        until = datetime.fromtimestamp(wait.deadline).astimezone()
+        while not (await asyncio.wait({wait.ended}, timeout=STATUS_SECONDS))[0]:
+            self.log.info("Waiting until %s for %s", f"{until:%H:%M:%S}", wait.status())
+        return wait.ended.result()
+
     async def _settings(self, wait: PolledWait) -> ConnectionSettings:
         while True:
             last = wait.late
             try:
-                return ConnectionSettings.from_connection(await get_async_connection(self.conn_id))
+                return ConnectionSettings.from_connection(await _look_up(self.conn_id))
             except VectorizeError:
                 # What the connection says is wrong.
                 raise
+            except AirflowNotFoundException as error:
+                raise InvalidArgumentError(f"there is no connection {self.conn_id!r}: {error}") from error
             except Exception as error:  # noqa: BLE001  # whatever a secrets backend may raise
                 failure = f"connection {self.conn_id!r} could not be looked up: {error!r}"
                 self.log.warning("The %s", failure)
@@ -153,47 +193,77 @@ class VectorizeMutationTrigger(BaseTrigger):
             await asyncio.sleep(self.poll_interval)
 
 
-def deferral(conn_id: str, wait: Wait, poll_interval: float, timeout: float) -> dict[str, Any]:
+async def _look_up(conn_id: str) -> Any:
+    try:
+        return await get_async_connection(conn_id)
+    except AirflowNotFoundException:
+        # `dag.test()` of Airflow 3.3 sees a connection of the database in this way only.
+        return await sync_to_async(BaseHook.get_connection)(conn_id)
+
+
+def deferral(
+    conn_id: str,
+    wait: Wait,
+    poll_interval: float,
+    timeout: float,
+    *,
+    deadline: float | None = None,
+) -> dict[str, Any]:
     """Give the arguments of ``defer`` for a wait, after which ``execute_complete`` goes on.
+
+    The row of a trigger has room for a few writes only. A fence proves all of them; where none can be written, those
+    that fit are proved first, and the event says ``part``.
 
     :param conn_id: a connection of type ``vectorize``.
     :param wait: what to wait for.
     :param poll_interval: seconds between two looks.
     :param timeout: seconds after which the wait fails.
+    :param deadline: when that is, in seconds since the epoch, if it has begun already.
     """
+    now = time.time()
+    deadline = now + timeout if deadline is None else deadline
+    targets: list[dict[str, Any]] = []
+    size = 0
+    for target in wait.pending:
+        size += len(json.dumps(target.to_dict()))
+        if targets and size > MAX_TARGET_BYTES:
+            break
+        targets.append(target.to_dict())
     trigger = VectorizeMutationTrigger(
         conn_id=conn_id,
         index_name=wait.index_name,
-        targets=[target.to_dict() for target in wait.targets],
-        deadline=time.time() + timeout,
+        targets=targets,
+        deadline=deadline,
         poll_interval=poll_interval,
         timeout=timeout,
-        seen=[target.mutation_id for target in wait.targets if target not in wait.pending],
+        more=len(wait.pending) - len(targets),
+        fences=list(wait.fences)[-MAX_STORED_FENCES:],
+        sentinel=None if wait.sentinel is None else [wait.sentinel.id, wait.sentinel.mark],
     )
     # The trigger ends itself, unless no triggerer runs; the grace counts twice for one that begins after the deadline.
-    backstop = timedelta(seconds=timeout + 2 * grace(trigger.poll_interval))
+    backstop = timedelta(seconds=max(0.0, deadline - now) + 2 * grace(trigger.poll_interval))
     return {"trigger": trigger, "method_name": "execute_complete", "timeout": backstop}
 
 
-def waited_for(event: Any) -> Wait:
-    """Read from the event of the trigger what was waited for.
+def check_event(event: Any) -> Mapping[str, Any]:
+    """Check what the trigger has sent.
 
     :raises AirflowException: it is no event of this trigger.
     """
     if not isinstance(event, Mapping) or "status" not in event:
         raise AirflowException(f"The trigger sent no event that this version knows: {event!r}")
-    return Wait(event["index_name"], [Target.from_dict(target) for target in event["targets"]])
+    return event
 
 
 def raise_for_status(event: Mapping[str, Any]) -> None:
-    """Raise unless the event says that everything can be seen.
+    """Raise unless the event says that what it names can be seen.
 
     :raises MutationTimeoutError: the deadline has passed.
     :raises AirflowFailException: the wait failed, and no retry can help.
     :raises AirflowException: the wait failed; or the status is none that is known, which must not pass for success.
     """
     match event["status"]:
-        case "visible":
+        case "visible" | "part":
             return
         case "timeout":
             raise MutationTimeoutError(event["message"])

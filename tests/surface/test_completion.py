@@ -10,8 +10,9 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from airflow_provider_vectorize.visibility import Probe, Target
-from airflow_provider_vectorize.waiting import Wait
+from airflow_provider_vectorize.waiting import Sentinel, Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 
@@ -71,23 +72,12 @@ def test_the_deadline_is_red_without_retries(emulator, dag, run_dag, deferrable)
     assert len([row for row in emulator.log() if row["operation"] == "upsert"]) == 1
 
 
-@pytest.mark.parametrize("deferrable", [False, True])
-@pytest.mark.parametrize("sentinel", [False, True])
-def test_a_reload_of_unchanged_vectors_among_other_writers_needs_a_sentinel(
-    emulator, client, dag, run_dag, deferrable, sentinel
-):
+@pytest.fixture
+def busy(emulator, client):
+    """An index that holds all of it already, with another writer who never stops."""
     client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
     emulator.set_visibility("delay", 0.3)
     emulator.foreign(INDEX, writes=100_000, every=0.02)
-    with dag:
-        upsert(deferrable=deferrable, sentinel=sentinel, completion_timeout=10 if sentinel else 1.5)
-    ended = run_dag(dag)
-    assert ended.task_state("upsert") == ("success" if sentinel else "failed")
-    if sentinel:
-        emulator.set_visibility("immediate")
-        assert not [id_ for id_ in client.list_vectors(INDEX) if id_.startswith("airflow-fence")]
-    else:
-        assert "sentinel=True" in ended.log
 
 
 def sentinels(emulator, client):
@@ -96,18 +86,75 @@ def sentinels(emulator, client):
 
 
 @pytest.mark.parametrize("deferrable", [False, True])
-def test_the_operator_leaves_a_sentinel_that_it_has_not_seen(emulator, client, dag, run_dag, deferrable):
+def test_a_reload_of_unchanged_vectors_is_proved_by_a_fence(emulator, client, dag, run_dag, deferrable):
+    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
+    emulator.set_visibility("delay", 0.3)
+    with dag:
+        upsert(deferrable=deferrable)
+    assert run_dag(dag).state == "success"
+    assert sentinels(emulator, client) == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_beside_a_writer_who_never_stops_it_is_proved_by_a_sentinel(
+    emulator, client, busy, dag, run_dag, deferrable
+):
+    with dag:
+        upsert(deferrable=deferrable, sentinel=True)
+    assert run_dag(dag).state == "success"
+    assert sentinels(emulator, client) == []
+
+
+MODES = [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}]
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_the_sensor_has_one_as_well(emulator, client, busy, dag, run_dag, mode):
+    with dag:
+        load = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a", "b"))
+        VectorizeMutationSensor(
+            task_id="wait", mutation_id=load.output, sentinel=True, poke_interval=0.1, timeout=20, **mode
+        )
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert sentinels(emulator, client) == []
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+@pytest.mark.parametrize("option", [{}, {"soft_fail": True}], ids=str)
+def test_a_wait_that_times_out_leaves_no_sentinel(emulator, client, dag, run_dag, mode, option):
+    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
+    emulator.set_visibility("manual")
+    with dag:
+        load = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a", "b"))
+        VectorizeMutationSensor(
+            task_id="wait",
+            mutation_id=load.output,
+            sentinel=True,
+            poke_interval=0.1,
+            timeout=0.5,
+            **mode,
+            **option,
+        )
+    assert run_dag(dag).task_state("wait") == ("skipped" if option else "failed")
+    assert any(row["operation"] == "upsert" and row["vectors"] == 1 for row in emulator.log())
+    assert sentinels(emulator, client) == []
+
+
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_nor_does_the_uploads_own_wait(emulator, client, dag, run_dag, deferrable):
+    client.upsert(INDEX, ndjson(vectors("a", "b")).encode())
     emulator.set_visibility("manual")
     with dag:
         upsert(sentinel=True, deferrable=deferrable, completion_timeout=0.5)
     assert run_dag(dag).state == "failed"
-    assert len(sentinels(emulator, client)) == 1
+    assert sentinels(emulator, client) == []
 
 
 class TestDeletingASentinel:
     """It comes after the proof: whatever goes wrong, the wait stays green."""
 
-    WAIT = Wait(INDEX, [Target("m", (), (Probe("s", "S"),), "s")])
+    WAIT = Wait(INDEX, [Target("m")], sentinel=Sentinel("s", "mark"))
 
     @pytest.fixture
     def log(self, caplog, capfd):
@@ -126,22 +173,22 @@ class TestDeletingASentinel:
     def test_a_failure_is_logged_only_and_soon(self, emulator, log, fault):
         emulator.add_faults([{"operation": "delete_by_ids", "times": 100, **fault}])
         started = time.monotonic()
-        VectorizeHook().delete_sentinels(self.WAIT)
+        VectorizeHook().delete_sentinel(self.WAIT)
         assert time.monotonic() - started < 5
-        assert "the sentinels ['s'] could not be deleted" in log()
+        assert "the sentinel s could not be deleted" in log()
 
     def test_one_passing_error_is_repeated(self, emulator, log):
         emulator.add_faults([{"operation": "delete_by_ids", "times": 1, "kind": "status", "status": 503}])
-        VectorizeHook().delete_sentinels(self.WAIT)
+        VectorizeHook().delete_sentinel(self.WAIT)
         assert "could not be deleted" not in log()
         assert [row["status"] for row in emulator.log()] == [503, 200]
 
     def test_a_connection_that_is_gone_is_logged_only(self, log):
-        VectorizeHook("gone").delete_sentinels(self.WAIT)
+        VectorizeHook("gone").delete_sentinel(self.WAIT)
         assert "could not be deleted" in log()
 
     def test_without_one_the_connection_is_not_even_looked_up(self, log):
-        VectorizeHook("gone").delete_sentinels(Wait(INDEX, [Target("m")]))
+        VectorizeHook("gone").delete_sentinel(Wait(INDEX, [Target("m")]))
         assert "could not be deleted" not in log()
 
 
@@ -182,6 +229,22 @@ class TestHook:
         mutation = hook.conn.create_metadata_index(INDEX, "topic", "string")
         hook.wait_for_mutation(INDEX, [mutation], poll_interval=0.05, timeout=10)
         assert client.list_metadata_indexes(INDEX)
+
+    def test_beside_a_writer_who_never_stops_a_sentinel_proves_it(self, emulator, client, busy):
+        hook = VectorizeHook()
+        report = hook.upsert(INDEX, vectors=vectors("a", "b"))
+        hook.wait_for_mutation(INDEX, report, poll_interval=0.05, timeout=20, sentinel=True)
+        assert sentinels(emulator, client) == []
+
+    @pytest.mark.parametrize("option", [{"poll_interval": 0.001}, {"timeout": 0}, {"timeout": -1}], ids=str)
+    def test_durations_are_checked(self, emulator, option):
+        [name] = option
+        with pytest.raises(InvalidArgumentError, match=name):
+            VectorizeHook().wait_for_mutation(INDEX, "m", **option)
+
+    def test_an_empty_list_is_nothing_to_wait_for(self, emulator):
+        with pytest.raises(InvalidArgumentError, match="is empty"):
+            VectorizeHook().wait_for_mutation(INDEX, [])
 
     def test_anything_else_is_nothing_to_wait_for(self, emulator):
         with pytest.raises(InvalidArgumentError, match="a mutation is"):

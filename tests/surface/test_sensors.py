@@ -7,18 +7,20 @@ import time
 from datetime import timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import task
+from airflow.providers.common.compat.sdk import XComArg, task
 
 from airflow_provider_vectorize.client import VectorizeClient, limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 from airflow_provider_vectorize.sensors.vectorize import (
     VectorizeMutationSensor,
     VectorizeUpsertSensor,
-    mutation_ids,
 )
+from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.visibility import Probe, Target, digest
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.versions import AIRFLOW
 
 FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
 MODES = [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}]
@@ -74,17 +76,14 @@ class TestMutationSensor:
         assert ended.state == "success"
         assert ended.xcom("wait") == ended.xcom("upsert")
 
-    @pytest.mark.parametrize("by", ["output", "template"])
     @pytest.mark.parametrize("deferrable", [False, True])
-    def test_over_a_mapped_upstream(self, emulator, client, dag, run_dag, by, deferrable):
+    def test_over_a_mapped_upstream(self, emulator, client, dag, run_dag, deferrable):
         emulator.set_visibility("delay", 0.5)
         with dag:
             upsert = VectorizeUpsertOperator.partial(task_id="upsert", index_name=INDEX).expand(
                 vectors=[vectors("a"), vectors("b"), vectors("c")]
             )
-            template = "{{ ti.xcom_pull(task_ids=['upsert']) | list }}"
-            wait = sensor(upsert.output if by == "output" else template, deferrable=deferrable)
-            upsert >> wait
+            sensor(upsert.output, deferrable=deferrable)
         ended = run_dag(dag)
         assert ended.state == "success"
         assert len(set(ended.xcom("wait"))) == 3
@@ -138,7 +137,7 @@ class TestMutationSensor:
             sensor(mutation.id)
         ended = run_dag(dag)
         assert ended.state == "success"
-        assert f"No upstream task has a report on mutation {mutation.id}" in ended.log
+        assert f"No upstream task has a report on 1 mutation(s), such as {mutation.id}" in ended.log
 
     @pytest.mark.parametrize("mode", MODES, ids=str)
     @pytest.mark.parametrize(
@@ -170,7 +169,7 @@ class TestMutationSensor:
         assert f"last seen processed up to mutation {watermark}" in ended.log
         assert "sentinel=True" in ended.log
 
-    def test_the_deadline_says_that_a_later_load_may_have_written_the_records_again(
+    def test_records_that_a_later_load_has_written_again_are_proved_by_a_fence(
         self, emulator, client, dag, run_dag
     ):
         @task
@@ -179,10 +178,10 @@ class TestMutationSensor:
 
         with dag:
             upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
-            another_loads_them(upsert.output) >> sensor(upsert.output, timeout=0.7)
+            another_loads_them(upsert.output) >> sensor(upsert.output)
         ended = run_dag(dag)
-        assert ended.task_state("wait") == "failed"
-        assert "may have been written again since" in ended.log
+        assert ended.task_state("wait") == "success"
+        assert "processed up to the fence" in ended.log
 
     @pytest.mark.parametrize("mode", MODES, ids=str)
     def test_passing_errors_do_not_fail_the_wait(self, emulator, dag, run_dag, mode):
@@ -235,6 +234,81 @@ class TestMutationSensor:
         assert ended.task_state("wait") == "failed"
         assert "did the upstream task upload something?" in ended.log
 
+    def test_an_empty_list_is_a_skip(self, emulator, dag, run_dag):
+        @task
+        def nothing():
+            return []
+
+        with dag:
+            sensor(nothing())
+        assert run_dag(dag).task_state("wait") == "skipped"
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    def test_a_report_is_waited_for_on_its_own_index(self, emulator, dag, run_dag, mode):
+        emulator.set_visibility("delay", 0.5)
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            report = XComArg(upsert, key="report")
+            upsert >> sensor(report, index_name=None, **mode)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert ended.xcom("wait") == ended.xcom("upsert")
+
+    def test_a_list_of_one_gives_a_list_of_one(self, emulator, dag, run_dag):
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor([upsert.output])
+        ended = run_dag(dag)
+        assert ended.xcom("wait") == [ended.xcom("upsert")]
+
+    def test_another_index_than_the_reports_is_an_error_at_once(self, emulator, dag, run_dag):
+        emulator.create_index("other", dimensions=32, metric="cosine")
+        with dag:
+            upsert = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"))
+            sensor(upsert.output, index_name="other", retries=2)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert ended.tasks["wait"][0].try_number == 1
+        assert "wait for each index by itself" in ended.log
+
+    @pytest.mark.parametrize("mode", MODES, ids=str)
+    def test_mapped_uploads_of_unchanged_vectors_are_proved_by_one_wait(
+        self, emulator, client, dag, run_dag, mode
+    ):
+        if mode == {"mode": "reschedule"} and AIRFLOW < (3, 3):
+            pytest.skip("in reschedule mode this Airflow remembers no fence")
+        client.upsert(INDEX, ndjson(vectors("a")).encode())
+        emulator.set_visibility("delay", 0.3)
+        with dag:
+            upsert = VectorizeUpsertOperator.partial(task_id="upsert", index_name=INDEX).expand(
+                vectors=[vectors("a")] * 3
+            )
+            sensor(upsert.output, **mode)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert len(ended.xcom("wait")) == 3
+
+    def test_with_a_token_that_may_only_read_many_writes_are_proved_part_by_part(
+        self, emulator, client, dag, run_dag, monkeypatch
+    ):
+        monkeypatch.setattr(triggers, "MAX_TARGET_BYTES", 1)
+        emulator.add_faults([{"operation": "delete_by_ids", "times": 99, "kind": "status", "status": 403}])
+
+        @task
+        def another_writes(ids):
+            emulator.set_visibility("polls", 8)
+            client.upsert(INDEX, FOREIGN.encode())
+
+        emulator.set_visibility("manual")
+        with dag:
+            upsert = VectorizeUpsertOperator.partial(task_id="upsert", index_name=INDEX).expand(
+                vectors=[vectors(*"a"), vectors(*"b"), vectors(*"c")]
+            )
+            another_writes(upsert.output) >> sensor(upsert.output, deferrable=True)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "success"
+        assert len(ended.xcom("wait")) == 3
+
 
 class TestTheSensorsDefaults:
     """Airflow's own are 7 days and a minute; they are for files."""
@@ -277,34 +351,111 @@ class TestTheSensorsDefaults:
         assert VectorizeUpsertSensor(task_id="upsert", source="x").timeout == 7 * 24 * 3600
 
 
-class TestMutationIds:
+REPORT = {"mutation_id": "m-1", "index_name": "docs", "probes": [["a", "d"]]}
+
+
+class TestWhatAMutationIdIs:
     @pytest.mark.parametrize(
-        ("value", "ids"),
+        ("value", "result"),
         [
-            ("m-1", ["m-1"]),
-            (" m-1\n", ["m-1"]),
-            (["m-1", "m-2"], ["m-1", "m-2"]),
-            ("['m-1', 'm-2']", ["m-1", "m-2"]),
-            ('["m-1","m-2"]', ["m-1", "m-2"]),
+            ("m-1", "m-1"),
+            (" m-1\n", "m-1"),
+            (["m-1"], ["m-1"]),
+            (["m-1", "m-2", "m-1"], ["m-1", "m-2"]),
             (("m-1", ["m-2", "m-1"]), ["m-1", "m-2"]),
+            (REPORT, "m-1"),
+            ([REPORT, "m-2"], ["m-1", "m-2"]),
         ],
     )
-    def test_one_a_list_or_text(self, value, ids):
-        assert mutation_ids(value) == ids
+    def test_one_or_a_list_in_and_the_same_out(self, value, result):
+        assert Awaited.read(value).result == result
 
-    @pytest.mark.parametrize("value", [None, "", [], "x" * 37, "a/b", 5, [None]])
-    def test_anything_else_is_refused(self, value):
-        with pytest.raises(InvalidArgumentError, match="mutation_id"):
-            mutation_ids(value)
+    def test_a_report_is_kept(self):
+        awaited = Awaited.read([REPORT, "m-2"])
+        assert awaited.reports == {"m-1": REPORT}
+        assert awaited.missing == ["m-2"]
 
     @pytest.mark.parametrize(
-        "text",
-        ["None", "null", "['m-1', None]", "LazySelectSequence([3 items])", "LazyXComSequence([1 item])"],
+        "value",
+        [
+            None,
+            "",
+            "x" * 37,
+            "a/b",
+            5,
+            b"m-1",
+            [None],
+            {"mutation_id": "m-1"},
+            {"report": REPORT},
+            "None",
+            "null",
+            "m-1, m-2",
+            "['m-1', 'm-2']",
+            "LazySelectSequence([3 items])",
+        ],
+        ids=str,
     )
-    def test_a_template_that_rendered_to_no_id_is_refused_with_what_to_write_instead(self, text):
+    def test_anything_else_is_refused_with_what_to_write_instead(self, value):
         with pytest.raises(InvalidArgumentError, match=r"mutation_id=upload\.output") as refused:
-            mutation_ids(text)
-        assert text in str(refused.value)
+            Awaited.read(value)
+        assert str(value[0] if value == [None] else value) in str(refused.value)
+
+    def test_the_index_is_the_reports(self):
+        assert Awaited.read(REPORT).index_name(None) == "docs"
+        assert Awaited.read(REPORT).index_name("docs") == "docs"
+        assert Awaited.read("m-1").index_name("docs") == "docs"
+        assert Awaited.read("m-1").index_name(None) is None
+
+    @pytest.mark.parametrize(
+        ("value", "given"),
+        [(REPORT, "other"), ([REPORT, REPORT | {"mutation_id": "m", "index_name": "o"}], None)],
+    )
+    def test_another_index_is_a_conflict(self, value, given):
+        with pytest.raises(InvalidArgumentError, match="docs, o"):
+            Awaited.read(value).index_name(given)
+
+    def test_what_was_seen_is_noted_in_little_room(self):
+        ids = [f"m-{n}" for n in range(1_000)]
+        packed = pack(ids, ids[::3])
+        assert unpack(ids, packed) == ids[::3]
+        assert len(packed) <= 250
+        assert unpack(ids, "") == []
+
+
+class TestLookingForReports:
+    """A task that is mapped beside its upstream asks for its own report alone."""
+
+    class Instance:
+        def __init__(self, map_index, reports):
+            self.map_index = map_index
+            self.reports = reports
+            self.asked = []
+
+        def xcom_pull(self, *, task_ids, key, map_indexes=None):
+            self.asked.append((task_ids, map_indexes))
+            return [
+                self.report(mutation)
+                for task_id in task_ids
+                for index, mutation in enumerate(self.reports[task_id])
+                if map_indexes in (None, index)
+            ]
+
+        def report(self, mutation):
+            return {"mutation_id": mutation, "index_name": "docs", "probes": []}
+
+    def test_its_own_is_enough(self):
+        ti = self.Instance(7, {"upsert": [f"m-{n}" for n in range(1_000)], "above": []})
+        awaited = Awaited.read("m-7")
+        awaited.look_up(ti, ["upsert"], ["above"])
+        assert awaited.missing == []
+        assert ti.asked == [(["upsert"], 7)]
+
+    def test_only_what_is_missing_is_looked_for_further(self):
+        ti = self.Instance(0, {"upsert": ["m-0"], "above": ["m-1"]})
+        awaited = Awaited.read(["m-0", "m-1", "m-2"])
+        awaited.look_up(ti, ["upsert"], ["above"])
+        assert awaited.missing == ["m-2"]
+        assert ti.asked == [(["upsert"], 0), (["upsert"], None), (["above"], None)]
 
 
 class TestUpsertSensor:

@@ -10,7 +10,7 @@ import time
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
 
-from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client import VectorizeClient, limits
 from airflow_provider_vectorize.client.errors import MutationTimeoutError
 from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
@@ -19,13 +19,14 @@ from airflow_provider_vectorize.triggers import poller
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.triggers.vectorize import (
     VectorizeMutationTrigger,
+    check_event,
     deferral,
     raise_for_status,
-    waited_for,
 )
 from airflow_provider_vectorize.visibility import Probe, Target, digest
-from airflow_provider_vectorize.waiting import Wait
+from airflow_provider_vectorize.waiting import Sentinel, Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.versions import serialize
 
 
 @pytest.fixture
@@ -73,7 +74,9 @@ def run(*triggers):
 
 class TestSerialization:
     def test_it_survives_json(self):
-        path, kwargs = trigger(Target("m", ("l",), (Probe("a", "d"),), "s")).serialize()
+        path, kwargs = trigger(
+            Target("m", (Probe("a", "d"),)), sentinel=("id", "mark"), fences=["f"], more=3
+        ).serialize()
         copy = VectorizeMutationTrigger(**json.loads(json.dumps(kwargs)))
         assert path == f"{type(copy).__module__}.{type(copy).__qualname__}"
         assert copy.serialize() == (path, kwargs)
@@ -86,7 +89,9 @@ class TestSerialization:
             "deadline",
             "poll_interval",
             "timeout",
-            "seen",
+            "more",
+            "fences",
+            "sentinel",
         }
 
     def test_it_holds_neither_the_token_nor_values(self, emulator, client):
@@ -95,30 +100,48 @@ class TestSerialization:
         assert "values" not in text
 
 
-class TestSeenBefore:
-    """A mutation that only its own moment on the watermark could prove, and did, before the wait was deferred."""
+class TestRow:
+    """What is stored of a trigger, whose column is small in some databases."""
 
-    def test_it_is_not_waited_for_again(self, emulator, client):
-        before, now = Target(write(client, "a").mutation_id), Target(write(client, "b").mutation_id)
-        [event] = run(trigger(before, now, seen=[before.mutation_id], timeout=5))
+    def row(self, *targets, **kwargs):
+        wait = Wait(INDEX, targets, sentinel=Sentinel.of("dag/run/task/-1", targets), **kwargs)
+        return deferral("vectorize_default", wait, 10.0, 600.0)["trigger"].serialize()[1]
+
+    def test_it_is_under_8_kb_for_1000_uploads_and_so_is_the_event(self):
+        probes = tuple(Probe("é" * 32, "0" * 32) for _ in range(3))
+        targets = [Target(f"{n:036}", probes) for n in range(1_000)]
+        row = self.row(*targets, fences=[f"f{n:035}" for n in range(100)])
+        assert row["more"] + len(row["targets"]) == 1_000
+        for encode in (json.dumps, serialize):
+            assert len(encode(row).encode()) < 8_000
+        event = VectorizeMutationTrigger(**row)._event("timeout", message="x" * 1_000)
+        assert len(json.dumps(event.payload)) < 8_000
+
+    def test_a_fence_proves_those_that_had_no_room_too(self, emulator, client):
+        targets = [Target(write(client, "same").mutation_id) for _ in range(3)]
+        [event] = run(trigger(targets[0], more=997))
         assert event["status"] == "visible"
-        assert waited_for(event).targets == (before, now)
-        [event] = run(trigger(before, now, timeout=0.3))
-        assert event["status"] == "timeout", "so it would have been"
 
-    def test_the_sensor_says_so_when_it_defers(self, emulator, client):
-        emulator.set_visibility("manual")
-        first_one = write(client, "a").mutation_id
-        emulator.apply()
-        second = write(client, "b").mutation_id
-        wait = Wait(INDEX, [Target(first_one), Target(second)])
-        assert not wait.look(client)
-        assert deferral("vectorize_default", wait, 1.0, 5.0)["trigger"].seen == [first_one]
+    def test_without_one_it_proves_those_in_it_and_says_that_it_is_a_part(self, emulator, client):
+        target = write(client, "a")
+        emulator.add_faults([{"operation": "delete_by_ids", "times": 99, "kind": "status", "status": 403}])
+        client.upsert(INDEX, ndjson(vectors("foreign")).encode())
+        [event] = run(trigger(target, more=1))
+        assert (event["status"], event["mutation_ids"]) == ("part", [target.mutation_id])
+
+    def test_a_fence_of_the_worker_is_taken_along(self, emulator, client):
+        target = Target(write(client, "same").mutation_id)
+        [fence] = client.delete_by_ids(INDEX, ["airflow-fence"])
+        emulator.clear_log()
+        [event] = run(trigger(target, fences=[fence.id]))
+        assert event["status"] == "visible"
+        assert [row["operation"] for row in emulator.log()] == ["index_info"]
 
 
 class TestEvent:
-    def test_visible_passes(self):
-        raise_for_status({"status": "visible"})
+    @pytest.mark.parametrize("status", ["visible", "part"])
+    def test_visible_passes(self, status):
+        raise_for_status({"status": status})
 
     def test_timeout_is_the_error_of_a_wait(self):
         with pytest.raises(MutationTimeoutError, match="too late"):
@@ -137,7 +160,7 @@ class TestEvent:
     @pytest.mark.parametrize("event", [None, {}, "visible"])
     def test_no_event_never_passes_for_success(self, event):
         with pytest.raises(AirflowException, match="no event"):
-            waited_for(event)
+            check_event(event)
 
 
 class TestRun:
@@ -146,7 +169,7 @@ class TestRun:
         target = write(client, "a")
         [event] = run(trigger(target))
         assert event["status"] == "visible"
-        assert waited_for(event).targets == (target,)
+        assert event["mutation_ids"] == [target.mutation_id]
 
     def test_the_deadline(self, emulator, client):
         emulator.set_visibility("manual")
@@ -179,6 +202,13 @@ class TestRun:
         [event] = run(trigger(Target("m"), index_name="nowhere"))
         assert (event["status"], event["permanent"]) == ("failed", True)
         assert "index 'nowhere'" in event["message"]
+
+    def test_an_unknown_connection_is_final(self, emulator):
+        started = time.monotonic()
+        [event] = run(trigger(Target("m"), conn_id="nowhere"))
+        assert (event["status"], event["permanent"]) == ("failed", True)
+        assert "there is no connection 'nowhere'" in event["message"]
+        assert time.monotonic() - started < 5
 
     def test_a_connection_that_cannot_work_is_final(self, emulator, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", f"vectorize://{ACCOUNT}:@")
@@ -403,9 +433,66 @@ class TestSharedPoll:
         assert operations.count("get_by_ids") <= 2 * looks
         assert operations.count("get_by_ids") >= 3, "60 waits cannot be read back in two requests"
 
+    def test_waits_that_only_a_fence_can_prove_share_one(self, emulator, client):
+        targets = [Target(write(client, "same").mutation_id) for _ in range(50)]
+        emulator.clear_log()
+        events = run(*(trigger(target) for target in targets))
+        assert {event["status"] for event in events} == {"visible"}
+        operations = [row["operation"] for row in emulator.log()]
+        assert operations.count("delete_by_ids") <= 2
+
+    def test_beside_another_writer_sentinels_prove_all_of_them(self, emulator, client):
+        emulator.set_visibility("delay", 0.2)
+        targets = [Target(write(client, "same").mutation_id) for _ in range(5)]
+        emulator.foreign(INDEX, writes=100_000, every=0.02)
+        sentinels = [Sentinel.of(f"wait {n}", [target]) for n, target in enumerate(targets)]
+        events = run(
+            *(
+                trigger(target, sentinel=(sentinel.id, sentinel.mark), timeout=30)
+                for target, sentinel in zip(targets, sentinels, strict=True)
+            )
+        )
+        assert {event["status"] for event in events} == {"visible"}
+
+    def test_the_fences_of_a_poll_are_one_in_three_looks(self, emulator, client):
+        emulator.set_visibility("manual")
+        client.upsert(INDEX, ndjson(vectors("first")).encode())
+        emulator.apply()
+        targets = [Target(write(client, "same").mutation_id) for _ in range(10)]
+        emulator.clear_log()
+        run(*(trigger(target, timeout=3.0) for target in targets))
+        operations = [row["operation"] for row in emulator.log()]
+        assert 0 < operations.count("delete_by_ids") <= operations.count("index_info") / 3 + 1
+
+    def test_it_looks_at_most_once_a_second(self, emulator, client, monkeypatch):
+        monkeypatch.setattr(limits, "MIN_POLL_SECONDS", 1.0)
+        emulator.set_visibility("manual")
+        target = write(client, "a")
+        emulator.clear_log()
+        run(trigger(target, poll_interval=0, timeout=2.0))
+        assert [row["operation"] for row in emulator.log()].count("index_info") <= 3
+
+    def test_connections_that_differ_in_anything_share_no_poll(self, emulator, client, monkeypatch):
+        emulator.set_visibility("manual")
+        base = f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http"
+        for name, extra in {"PLAIN": "", "LAX": "?verify=false", "HASTY": "?timeout=5"}.items():
+            monkeypatch.setenv(f"AIRFLOW_CONN_{name}", base + extra)
+
+        async def three():
+            waits = [
+                asyncio.ensure_future(first(trigger(Target("m"), timeout=0.6, conn_id=conn_id)))
+                for conn_id in ("plain", "lax", "hasty")
+            ]
+            await asyncio.sleep(0.3)
+            assert len(poller._polls) == 3
+            await asyncio.gather(*waits)
+
+        asyncio.run(three())
+
     def test_one_that_cannot_be_proved_does_not_hold_up_the_others(self, emulator, client):
         emulator.set_visibility("manual")
         stuck = [Target(f"m{n}", probes=(Probe(f"never{n}", "x"),)) for n in range(45)]
+        emulator.add_faults([{"operation": "delete_by_ids", "times": 99, "kind": "status", "status": 403}])
         good = write(client, "a")
         client.upsert(INDEX, ndjson(vectors("foreign")).encode())
         emulator.set_visibility("immediate")
