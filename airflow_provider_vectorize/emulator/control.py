@@ -17,6 +17,7 @@ from airflow_provider_vectorize.emulator.throttle import Throttle
 
 PREFIX: Final = "/_emulator/"
 _MAX_FOREIGN_WRITES: Final = 100_000
+_SHOWN_ROWS: Final = 50
 
 
 class Control:
@@ -64,6 +65,27 @@ class Control:
     def log(self) -> list[Row]:
         """Give a row for each request to the API, oldest first."""
         return self._records.rows()
+
+    def overview(self) -> dict[str, Any]:
+        """Give what a person wants to see at one look, the newest first."""
+        recent = self._state.recent()
+        writes = sorted(
+            (write for _, _, writes in recent for write in writes), key=lambda write: -write.logged_at
+        )
+        rows = self._records.rows()[: -_SHOWN_ROWS - 1 : -1]
+        return {
+            "visibility": asdict(self._state.visibility),
+            "indexes": [
+                {
+                    "account": index.account, "name": index.name, "dimensions": index.dimensions,
+                    "metric": index.metric, "vectors": index.count, "waiting": waiting, "watermark": index.watermark,
+                }
+                for index, waiting, _ in recent
+            ],
+            "writes": [write._asdict() for write in writes[:_SHOWN_ROWS]],
+            "requests": [{name: value for name, value in row.items() if name != "headers"} for row in rows],
+            "faults": self.faults(),
+        }  # fmt: skip
 
     def clear_log(self) -> None:
         """Empty the log."""
@@ -159,6 +181,7 @@ def _clear_faults(control: Control, _body: bytes) -> list[Row]:
 
 _HANDLERS: Final[Mapping[tuple[str, str], Callable[[Control, bytes], Any]]] = {
     ("GET", "health"): lambda control, _body: control.health(),
+    ("GET", "overview"): lambda control, _body: control.overview(),
     ("GET", "stats"): lambda control, _body: control.stats(),
     ("GET", "log"): lambda control, _body: control.log(),
     ("DELETE", "log"): _clear_log,

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self
+from uuid import uuid4
 
 from airflow_provider_vectorize.emulator.app import App
+from airflow_provider_vectorize.emulator.faults import SCOPE_HEADER
 from airflow_provider_vectorize.emulator.schedule import Mode
 from airflow_provider_vectorize.emulator.server import Server
 from airflow_provider_vectorize.emulator.settings import MAX_DIMENSIONS, METRICS, MIN_DIMENSIONS, Settings
 from airflow_provider_vectorize.emulator.state import State
 from airflow_provider_vectorize.emulator.validation import NewIndex
+
+if TYPE_CHECKING:
+    import requests
 
 #: What tests may use where any account and any token are let in.
 ANY_ACCOUNT: Final = "0123456789abcdef0123456789abcdef"
@@ -106,6 +111,17 @@ class Emulator:
     def apply(self, index: str | None = None) -> list[dict[str, Any]]:
         """Apply the next batch of writes of an index, or of every index; tell what was applied."""
         return self._control.apply(index)
+
+    def scope(self, name: str | None = None) -> requests.Session:
+        """Make a session whose requests belong to a scope: faults ordered with ``"scope": name`` are for them only.
+
+        :param name: of the scope, in ``session.headers["X-Emulator-Scope"]`` too; None for one that nobody else has.
+        """
+        import requests
+
+        session = requests.Session()
+        session.headers[SCOPE_HEADER] = name or uuid4().hex
+        return session
 
     def add_faults(self, orders: Iterable[Mapping[str, Any]]) -> None:
         """Order faults, see :class:`.faults.Fault`."""

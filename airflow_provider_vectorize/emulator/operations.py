@@ -12,6 +12,7 @@ import orjson
 
 from airflow_provider_vectorize.emulator import filters, routes, search, settings, uploads, validation
 from airflow_provider_vectorize.emulator.cursors import Cursors
+from airflow_provider_vectorize.emulator.damage import Damage
 from airflow_provider_vectorize.emulator.errors import ApiError
 from airflow_provider_vectorize.emulator.models import Index, MetadataIndex, StoredVector
 from airflow_provider_vectorize.emulator.settings import Settings
@@ -24,6 +25,7 @@ class Request:
 
     :param index: the index of the path; empty for the two operations on none.
     :param query: the query string's values.
+    :param damage: what a fault does to the write.
     """
 
     operation: str
@@ -32,6 +34,7 @@ class Request:
     query: Mapping[str, str] = field(default_factory=dict)
     content_type: str = ""
     body: bytes = b""
+    damage: Damage | None = None
 
 
 class Result(NamedTuple):
@@ -119,11 +122,13 @@ class Operations:
         )
         vectors = uploads.read(request.body, request.content_type, how)
         write = self._state.upsert if request.operation == "upsert" else self._state.insert
-        return _mutation(write(index, vectors), len(vectors))
+        spoil = request.damage.vectors if request.damage else None
+        return _mutation(write(index, vectors, spoil), len(vectors))
 
     def _delete_by_ids(self, request: Request) -> Result:
         ids = validation.ids(request.body, settings.MAX_DELETE_IDS)
-        return _mutation(self._state.delete(request.account, request.index, ids), len(ids))
+        spoil = request.damage.names if request.damage else None
+        return _mutation(self._state.delete(request.account, request.index, ids, spoil), len(ids))
 
     def _get_by_ids(self, request: Request) -> Result:
         ids = validation.ids(request.body, settings.MAX_GET_IDS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
+from importlib.resources import files
 from typing import Any, Final, NamedTuple
 from uuid import uuid4
 
@@ -15,18 +16,35 @@ from airflow_provider_vectorize.emulator.faults import Fault
 _FIXED_TEXTS: Final = {row.code: row.text for row in REFUSALS.values() if "{" not in row.text}
 
 
+class Pace(NamedTuple):
+    """How slowly bytes pass.
+
+    :param size: so many at a time;
+    :param seconds: this long before each time.
+    :param head: whether the head of the answer passes so slowly too.
+    """
+
+    size: int
+    seconds: float
+    head: bool
+
+
 class Reply(NamedTuple):
     """An answer.
 
     :param body: its JSON text.
     :param retry_after: the ``Retry-After`` header, whole seconds.
     :param allow: the ``Allow`` header.
+    :param content_type: of the body.
+    :param pace: None for as fast as it goes.
     """
 
     status: int
     body: bytes
     retry_after: int | None = None
     allow: str | None = None
+    content_type: str = "application/json"
+    pace: Pace | None = None
 
     def head(self, *, close: bool) -> bytes:
         """Give the status line and headers as they go over the wire.
@@ -39,7 +57,7 @@ class Reply(NamedTuple):
             phrase = "Unknown"
         lines = [
             f"HTTP/1.1 {self.status} {phrase}",
-            "Content-Type: application/json; charset=UTF-8",
+            f"Content-Type: {self.content_type}; charset=UTF-8",
             f"Content-Length: {len(self.body)}",
             f"CF-Ray: {uuid4().hex[:16]}-EMU",
             f"Connection: {'close' if close else 'keep-alive'}",
@@ -62,6 +80,12 @@ def success(result: Any, status: int = 200) -> Reply:
     return Reply(status, orjson.dumps({"result": result, "success": True, "errors": [], "messages": []}))
 
 
+def page() -> Reply:
+    """Answer the page for people."""
+    text = files("airflow_provider_vectorize.emulator").joinpath("page.html").read_bytes()
+    return Reply(200, text, content_type="text/html")
+
+
 def plain(value: Any) -> Reply:
     """Answer JSON without an envelope, as the control surface does."""
     return Reply(200, orjson.dumps(value))
@@ -74,6 +98,16 @@ def refusal(error: ApiError, statuses: Mapping[str, int]) -> Reply:
     """
     reply = _failure(statuses.get(error.kind, error.status), error.code, error.message, error.retry_after)
     return reply._replace(allow=error.allow)
+
+
+def pace(fault: Fault | None) -> Pace | None:
+    """Give how slowly bytes pass with a fault; None for as fast as they go."""
+    if fault is not None and fault.kind == "drip":
+        return Pace(1, fault.seconds, head=True)
+    if fault is not None and fault.bytes_per_second is not None:
+        size = max(1, fault.bytes_per_second // 20)
+        return Pace(size, size / fault.bytes_per_second, head=False)
+    return None
 
 
 def ordered(fault: Fault) -> Reply:

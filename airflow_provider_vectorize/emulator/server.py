@@ -7,13 +7,14 @@ import socket
 import socketserver
 import struct
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Final
 
 from airflow_provider_vectorize.emulator import wire
 from airflow_provider_vectorize.emulator.app import App
 from airflow_provider_vectorize.emulator.errors import ApiError
-from airflow_provider_vectorize.emulator.responses import Hangup, Reply
+from airflow_provider_vectorize.emulator.responses import Hangup, Pace, Reply
 from airflow_provider_vectorize.emulator.settings import Settings
 
 #: After a refusal the rest of the body is read and thrown away for so long, so that the sender gets the answer.
@@ -31,8 +32,8 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def setup(self) -> None:
         self.request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self._wire = wire.Wire(self.request)
-        self._reader = io.BufferedReader(self._wire, 65536)
+        self.wire = wire.Wire(self.request)
+        self.reader = io.BufferedReader(self.wire, 65536)
         self.server.connections[self.request] = threading.current_thread()
 
     def handle(self) -> None:
@@ -46,12 +47,12 @@ class _Handler(socketserver.BaseRequestHandler):
     def _serve(self) -> bool:
         """Serve one request; tell whether another may follow."""
         seconds = self.server.settings.request_seconds
-        self._wire.allow(seconds)
-        if not self._reader.peek(1):
+        self.wire.allow(seconds)
+        if not self.reader.peek(1):
             return False
-        self._wire.allow(seconds)  # From the first byte on, however long the connection was idle.
+        self.wire.allow(seconds)  # From the first byte on, however long the connection was idle.
         try:
-            head = wire.read_head(self._reader)
+            head = wire.read_head(self.reader)
         except ApiError as error:
             return self._refuse(error)
         except TimeoutError:
@@ -62,11 +63,12 @@ class _Handler(socketserver.BaseRequestHandler):
             if head.expects_continue:
                 self.request.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
-        def read(limit: int) -> bytes:
+        def read(limit: int, pace: Pace | None) -> bytes:
             nonlocal unread
-            self._wire.allow(seconds)
+            self.wire.allow(seconds)
+            reader = self.reader if pace is None else _PacedReader(self, pace, seconds)
             try:
-                body = wire.read_body(self._reader, head, limit, proceed)
+                body = wire.read_body(reader, head, limit, proceed)
             except TimeoutError:
                 raise ApiError("too_slow") from None
             unread = False
@@ -87,13 +89,26 @@ class _Handler(socketserver.BaseRequestHandler):
 
     def _send(self, reply: Reply, *, close: bool, body: bool = True) -> None:
         self.request.settimeout(self.server.settings.request_seconds)
-        self.request.sendall(reply.head(close=close) + (reply.body if body else b""))
+        parts = reply.head(close=close), reply.body if body else b""
+        if reply.pace is None:
+            self.request.sendall(b"".join(parts))
+            return
+        for part, slow in zip(parts, (reply.pace.head, True), strict=True):
+            size = reply.pace.size if slow else len(part)
+            for at in range(0, len(part), size):
+                self.pause(reply.pace.seconds if slow else 0)
+                self.request.sendall(part[at : at + size])
+
+    def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the server runs."""
+        if self.server.stopping.wait(seconds):
+            raise ConnectionAbortedError
 
     def _linger(self) -> None:
         self.request.shutdown(socket.SHUT_WR)
-        self._wire.allow(_LINGER_SECONDS)
+        self.wire.allow(_LINGER_SECONDS)
         left = _LINGER_BYTES
-        while left > 0 and (data := self._reader.read1(65536)):
+        while left > 0 and (data := self.reader.read1(65536)):
             left -= len(data)
 
     def _hang_up(self, seconds: float) -> bool:
@@ -101,6 +116,39 @@ class _Handler(socketserver.BaseRequestHandler):
         self.request.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
         self.request.close()
         return False
+
+
+class _PacedReader:
+    """Reads what arrives at a pace, so that the sender is held up.
+
+    :param seconds: what the sender may take for the next bytes: the time that the pace takes is not its own.
+    """
+
+    def __init__(self, handler: _Handler, pace: Pace, seconds: float) -> None:
+        self._handler = handler
+        self._pace = pace
+        self._seconds = seconds
+        # Else the system takes megabytes off the sender before a byte is read here.
+        handler.request.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+
+    def read(self, size: int, /) -> bytes:
+        """Read so many bytes, or fewer at the end."""
+        body = bytearray()
+        while len(body) < size:
+            piece = self._next(self._handler.reader.read, min(self._pace.size, size - len(body)))
+            if not piece:
+                break
+            body += piece
+        return bytes(body)
+
+    def readline(self, limit: int = -1, /) -> bytes:
+        """Read a line, or so many bytes of it."""
+        return self._next(self._handler.reader.readline, limit)
+
+    def _next(self, read: Callable[[int], bytes], size: int) -> bytes:
+        self._handler.pause(self._pace.seconds)
+        self._handler.wire.allow(self._seconds)
+        return read(size)
 
 
 class Server(socketserver.ThreadingTCPServer):
@@ -123,6 +171,10 @@ class Server(socketserver.ThreadingTCPServer):
         self.stopping = threading.Event()
         self.connections: dict[socket.socket, threading.Thread] = {}
         super().__init__(address, _Handler)
+
+    def service_actions(self) -> None:
+        """Give a turn to what happens by itself."""
+        self.app.tick()
 
     def close(self) -> None:
         """Stop, end the connections that are open, and wait for their threads."""

@@ -270,11 +270,13 @@ class State:
 
     def tick(self) -> None:
         """Make a piece of the foreign writes that are due, if there are any: for a server to call now and then."""
-        if self._foreign.indexes():
-            with self._lock:
+        if self._foreign.indexes() and self._lock.acquire(blocking=False):
+            try:
                 for index in self._store.indexes():
                     if self._foreign.is_due(index.number, self._clock()):
                         self._catch_up(index)
+            finally:
+                self._lock.release()
 
     def recent(self) -> list[tuple[Index, int, list[LoggedWrite]]]:
         """Give every index with the number of its writes that wait, and its last writes, the newest first."""

@@ -224,6 +224,43 @@ def test_foreign_writes_and_the_job_happen_in_the_order_of_their_times() -> None
         assert watermark(state) != mutation
 
 
+def test_many_foreign_writes_at_once_hold_nobody_up_and_are_all_made(emulator: Emulator, docs: Api) -> None:
+    emulator.foreign("docs", writes=20_000, every=0)
+    longest = 0.0
+    for number in range(20):
+        began = time.monotonic()
+        mutation = docs.upsert("docs", vector(f"v{number}"))
+        longest = max(longest, time.monotonic() - began)
+        assert docs.watermark("docs")
+    assert mutation
+    assert 0 < docs.info("docs")["vectorCount"] < 20_000, "in pieces"
+    assert longest < 3, f"a request took {longest:.1f} s"
+    deadline = time.monotonic() + 120
+    while docs.info("docs")["vectorCount"] < 20_020:
+        assert time.monotonic() < deadline
+    assert docs.info("docs")["vectorCount"] == 20_020
+
+
+def test_foreign_writes_are_made_while_nobody_asks() -> None:
+    with Emulator() as emulator:
+        emulator.create_index("docs")
+        emulator.foreign("docs", writes=2_000, every=0)
+        deadline = time.monotonic() + 60
+        while emulator._state._store.indexes()[0].count < 2_000:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+
+
+def test_foreign_writes_into_a_full_index_are_refused_to_them_alone(
+    docs: Api, emulator: Emulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("airflow_provider_vectorize.emulator.settings.MAX_INDEX_VECTORS", 1)
+    docs.upsert("docs", vector("a"))
+    emulator.foreign("docs", writes=3, every=0)
+    assert docs.info("docs")["vectorCount"] == 1
+    docs.upsert("docs", vector("a", 0.5))
+
+
 def test_a_refused_write_loses_no_foreign_write(emulator: Emulator, docs: Api) -> None:
     docs.add_metadata_index("docs", "t")
     emulator.foreign("docs", writes=1, every=0)
