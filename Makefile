@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real clients bench bench-emulator bench-xcom lint constraints clean
+.PHONY: help demo test matrix smoke soak real clients contract-real bench bench-emulator bench-xcom lint constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -37,6 +37,9 @@ real: $(READY) ## prove in a real Airflow (scheduler, triggerer, API server) wha
 clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
 	@$(BIN)/python tests/clients/run.py
 	@$(BIN)/python -m tests.clients.waits
+
+contract-real: $(READY) ## compare the emulator with the real service; needs VECTORIZE_ACCOUNT_ID and VECTORIZE_API_TOKEN
+	@$(BIN)/python -m tests.contract.congruence
 
 bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (20 minutes)
 	@$(BIN)/python benchmarks/ingest.py

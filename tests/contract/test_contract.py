@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 
-from tests.contract.conftest import DIMENSIONS, Service
+from tests.contract.service import DIMENSIONS, Service
 from tests.emulator.api import NDJSON, ndjson, vector
 
 HEADERS = {"Content-Type": NDJSON}
