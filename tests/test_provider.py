@@ -26,8 +26,9 @@ ROOT = Path(__file__).parent.parent
 INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
-    "hooks": ("base", "checkpoint", "indexes", "loads", "queries", "storage", "waits"),
+    "hooks": ("task", "base", "indexes", "loads", "queries", "storage", "waits"),
     "operators": ("common",),
+    "sensors": ("mutations",),
     "triggers": ("poller",),
 }
 SECTIONS = ("hooks", "operators", "sensors", "triggers")

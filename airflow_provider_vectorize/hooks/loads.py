@@ -13,8 +13,8 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_vectorize.client.errors import IngestAbortedError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint, current_context, is_first_try
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
+from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
 
 Operation = Literal["upsert", "insert"]
@@ -101,10 +101,12 @@ class LoadMethods(ConnectedHook):
             )
         name = self.resolve_index_name(index_name)
         if checkpoint is None and tried_before:
-            why = (
-                "vectors cannot be entered in the middle" if source is None else "this Airflow keeps no state"
+            self.log.warning(
+                "An earlier try cannot be continued, so the load starts again: %s",
+                "vectors cannot be entered in the middle"
+                if source is None
+                else "this Airflow keeps no state",
             )
-            self.log.warning("An earlier try cannot be continued, so the load starts again: %s", why)
         fields: dict[str, Any] = {**options}
         rejects_path = fields.pop("rejects_path", None)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
@@ -162,15 +164,16 @@ class LoadMethods(ConnectedHook):
         vectors: Any,
         options: LoadOptions,
     ) -> Report:
-        context = current_context()
-        checkpoint = None if source is None else TaskCheckpoint.of(context)
+        run = TaskRun.current()
+        checkpoint = run.checkpoint(operation, self.conn_id, index_name, source)
         report = self.load(
             operation,
             index_name,
             source=source,
             vectors=vectors,
             checkpoint=checkpoint,
-            tried_before=not is_first_try(context),
+            stop=run.stop,
+            tried_before=run.tried_before,
             **options,
         )
         if checkpoint is not None:

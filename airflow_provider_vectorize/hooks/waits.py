@@ -12,7 +12,7 @@ from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, WaitAbortedError
 from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.checkpoint import current_context, task_instance_name
+from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.ingest import Report
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
@@ -61,16 +61,16 @@ class WaitMethods(ConnectedHook):
         targets: Iterable[Target],
         *,
         sentinel: bool,
-        context: Mapping[str, Any] | None = None,
+        run: TaskRun | None = None,
     ) -> Wait:
         """Make a wait, before the first look.
 
-        :param context: of the task that waits; None: of the one that runs here, if any.
+        :param run: the task that waits; None: the one that runs here, if any.
         """
         targets = list(targets)
         if not targets:
             raise InvalidArgumentError("there is nothing to wait for: the list of mutations is empty")
-        owner = task_instance_name(current_context() if context is None else context)
+        owner = (run or TaskRun.current()).name
         return Wait(index_name, targets, sentinel=Sentinel.of(owner, targets) if sentinel else None)
 
     def finish_wait(

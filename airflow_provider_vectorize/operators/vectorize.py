@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -24,9 +23,9 @@ from airflow_provider_vectorize.operators.common import (
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
     from airflow_provider_vectorize.hooks.loads import LoadOptions
     from airflow_provider_vectorize.hooks.storage import Source
+    from airflow_provider_vectorize.hooks.task import TaskCheckpoint, TaskRun
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
 
@@ -160,7 +159,7 @@ class VectorizeUpload(BaseOperator):
             )
         if isinstance(vectors, XComArg):
             XComArg.apply_upstream_relationship(self, vectors)
-        self._stop: threading.Event | None = None
+        self._run: TaskRun | None = None
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -186,37 +185,49 @@ class VectorizeUpload(BaseOperator):
 
     def upload(self, context: Context) -> str:
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+        from airflow_provider_vectorize.hooks.task import TaskRun
 
-        checkpoint = None if self.source is None else TaskCheckpoint.of(context)
+        self._run = run = TaskRun(context)
+        checkpoint = self._checkpoint(run)
         with fail_fast():
-            report = self._load(context, checkpoint)
-            context["ti"].xcom_push(key="report", value=report.to_dict())
+            report = None if checkpoint is None else checkpoint.report()
+            if report is None:
+                report = self._load(context, run, checkpoint).to_dict()
+            else:
+                self.log.info("An earlier try has loaded all of it, so nothing is sent")
+            context["ti"].xcom_push(key="report", value=report)
             if self.wait_for_completion:
-                self._wait(context, report)
+                if checkpoint is not None and self.source is None:
+                    # Files tell by themselves whether they are the same; vectors are not loaded again for a wait.
+                    checkpoint.keep_report(report)
+                self._wait(run, report)
         if checkpoint is not None:
             checkpoint.clear()
-        return report.target().mutation_id
+        return str(report["mutation_id"])
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
-        from airflow_provider_vectorize.hooks.checkpoint import TaskCheckpoint
+        from airflow_provider_vectorize.hooks.task import TaskRun
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 
+        run = TaskRun(context)
         event = check_event(event)
         [mutation_id] = event["mutation_ids"]
         wait = self.hook.begin_wait(
-            event["index_name"], [Target(mutation_id)], sentinel=self.sentinel, context=context
+            event["index_name"], [Target(mutation_id)], sentinel=self.sentinel, run=run
         )
         try:
             with fail_fast():
                 raise_for_status(event)
         finally:
             self.hook.delete_sentinel(wait)
-        if (checkpoint := TaskCheckpoint.of(context)) is not None:
+        if (checkpoint := self._checkpoint(run)) is not None:
             checkpoint.clear()
         return str(mutation_id)
+
+    def _checkpoint(self, run: TaskRun) -> TaskCheckpoint | None:
+        return run.checkpoint(self.operation, self.conn_id, self.index_name, self.source)
 
     def _options(self) -> LoadOptions:
         return {
@@ -231,10 +242,7 @@ class VectorizeUpload(BaseOperator):
             "unparsable_behavior": self.unparsable_behavior,
         }
 
-    def _load(self, context: Context, checkpoint: TaskCheckpoint | None) -> Report:
-        from airflow_provider_vectorize.hooks.checkpoint import is_first_try
-
-        self._stop = threading.Event()
+    def _load(self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None) -> Report:
         vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
         try:
             return self.hook.load(
@@ -243,8 +251,8 @@ class VectorizeUpload(BaseOperator):
                 source=self.source,
                 vectors=vectors,
                 checkpoint=checkpoint,
-                stop=self._stop,
-                tried_before=not is_first_try(context),
+                stop=run.stop,
+                tried_before=run.tried_before,
                 **self._options(),
             )
         except EmptySourceError as error:
@@ -252,15 +260,15 @@ class VectorizeUpload(BaseOperator):
                 raise AirflowSkipException(str(error)) from error
             raise
 
-    def _wait(self, context: Context, report: Report) -> None:
+    def _wait(self, run: TaskRun, report: Mapping[str, Any]) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
+        from airflow_provider_vectorize.visibility import Target
 
-        wait = self.hook.begin_wait(
-            report.index_name, [report.target()], sentinel=self.sentinel, context=context
-        )
+        target = Target.from_dict(report)
+        wait = self.hook.begin_wait(report["index_name"], [target], sentinel=self.sentinel, run=run)
         if not self.deferrable:
             self.hook.finish_wait(
-                wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=self._stop
+                wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=run.stop
             )
         elif not wait.look(self.hook.polling_client()):
             self.defer(**deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout))
@@ -268,9 +276,9 @@ class VectorizeUpload(BaseOperator):
             self.hook.delete_sentinel(wait)
 
     def on_kill(self) -> None:
-        """Let the upload end: no new request, the checkpoint stored."""
-        if self._stop is not None:
-            self._stop.set()
+        """Let the upload or its wait end: no new request, the checkpoint stored."""
+        if self._run is not None:
+            self._run.stop.set()
 
 
 class VectorizeUpsertOperator(VectorizeUpload):

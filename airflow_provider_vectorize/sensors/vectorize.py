@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -25,6 +24,7 @@ from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
+    from airflow_provider_vectorize.hooks.task import TaskRun
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
 #: A mutation id, or the report of an upload.
@@ -134,7 +134,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         # Airflow has made seconds of them.
         interval(self.task_id, "poke_interval", self.poke_interval)
         seconds(self.task_id, "timeout", self.timeout)
-        self._stop = threading.Event()
+        self._run: TaskRun | None = None
 
     @cached_property
     def hook(self) -> VectorizeHook:
@@ -145,11 +145,9 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
-        from airflow_provider_vectorize.hooks.checkpoint import WaitMemory
-
         with fail_fast():
-            self._begin(context)
-        memory = WaitMemory(context, self._wait) if self.reschedule else None
+            run = self._begin(context)
+        memory = run.memory(self._wait) if self.reschedule else None
         if memory is not None:
             memory.restore()
         try:
@@ -216,11 +214,14 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def on_kill(self) -> None:
         """End the wait."""
-        self._stop.set()
+        if self._run is not None:
+            self._run.stop.set()
 
-    def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> None:
+    def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
+        from airflow_provider_vectorize.hooks.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
 
+        self._run = TaskRun(context)
         self._awaited = awaited = Awaited.read(self.mutation_id)
         if not awaited.ids:
             raise AirflowSkipException("There is nothing to wait for: mutation_id is an empty list")
@@ -241,9 +242,10 @@ class VectorizeMutationSensor(BaseSensorOperator):
             index_name or self.hook.resolve_index_name(awaited.index_name(self.index_name)),
             [Target.from_dict(reports[each]) if each in reports else Target(each) for each in awaited.ids],
             sentinel=self.sentinel,
-            context=context,
+            run=self._run,
         )
         self._client = self.hook.polling_client()
+        return self._run
 
     def _defer(self, timeout: float, deadline: float | None = None) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
@@ -256,9 +258,9 @@ class VectorizeMutationSensor(BaseSensorOperator):
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         # What Airflow would sleep through, so that a task that is told to stop ends at once.
         pause = float(super()._get_next_poke_interval(*args, **kwargs))
-        if self.reschedule:
+        if self.reschedule or self._run is None:
             return pause
-        if self._stop.wait(pause):
+        if self._run.stop.wait(pause):
             raise WaitAbortedError(
                 f"The wait was told to stop. The write was accepted: {self._wait.status()}"
             )

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import logging
+import os
+import threading
+import time
 
 import pytest
-from airflow.providers.common.compat.sdk import task
+from airflow.providers.common.compat.sdk import AirflowFailException, task
 
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import ServerError
-from airflow_provider_vectorize.hooks.checkpoint import KEY, TaskCheckpoint, current_context, is_first_try
+from airflow_provider_vectorize.client.errors import ServerError, WaitAbortedError
+from airflow_provider_vectorize.hooks.task import TaskCheckpoint, TaskRun
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 try:
@@ -70,7 +76,7 @@ class TestWithAStateStore:
         assert ended.tasks["upsert"][0].try_number == 2
         assert len(uploads(emulator)) == 10
         report = ended.xcom("upsert", "report")
-        assert (report["resumed_from"], report["accepted"]) == ([str(source), 6], 10)
+        assert (report["resumed_from"], report["accepted"]) == ([f"file://{source}", 6], 10)
         assert sorted(client.list_vectors(INDEX)) == list("abcdefghij")
         assert "Going on at" in ended.log
 
@@ -143,26 +149,181 @@ class Store(dict):
         self[key] = json.loads(json.dumps(value))
 
     def delete(self, key):
-        del self[key]
+        self.pop(key, None)
 
 
-class TestTaskCheckpoint:
-    def test_it_keeps_one_json_object(self):
+class Instance:
+    dag_id, run_id, task_id, map_index = "dag", "run", "load", -1
+
+    def __init__(self, try_number, max_tries):
+        self.try_number = try_number
+        self.max_tries = max_tries
+        self.pushed = {}
+
+    def xcom_push(self, key, value):
+        self.pushed[key] = value
+
+
+def attempt(operator, store, try_number, max_tries=1):
+    """Run a try of a task that has one retry, whatever Airflow this is."""
+    operator.retries = 1
+    ti = Instance(try_number, max_tries)
+    operator.execute({"ti": ti, "task": operator, "task_state_store": store})
+    return ti.pushed["report"]
+
+
+def waiting(**kwargs):
+    settings = {
+        "task_id": "load",
+        "index_name": INDEX,
+        "max_batch_vectors": 1,
+        "wait_for_completion": True,
+        "poll_interval": 0.05,
+        "completion_timeout": 0.2,
+    }
+    return VectorizeUpsertOperator(**(settings | kwargs))
+
+
+class TestLife:
+    """A retry goes on, a clear begins again; whether Airflow keeps the state of a task on a clear or drops it."""
+
+    @pytest.fixture(params=["source", "vectors"])
+    def given(self, request, source):
+        return {"source": str(source)} if request.param == "source" else {"vectors": source.read_text()}
+
+    @pytest.fixture
+    def timed_out(self, emulator, given):
+        """A load that was accepted, and a wait that was not proved."""
         store = Store()
-        checkpoint = TaskCheckpoint.of({"task_state_store": store})
-        assert checkpoint.load() is None
-        checkpoint.save({"a": [1]})
-        assert checkpoint.load() == {"a": [1]}
-        checkpoint.clear()
-        assert KEY not in store
+        emulator.set_visibility("manual")
+        with pytest.raises(AirflowFailException, match="could not be seen"):
+            attempt(waiting(**given), store, 1)
+        assert len(uploads(emulator)) == 10
+        return store
+
+    def test_a_retry_of_a_wait_does_not_load_again(self, emulator, given, timed_out):
+        emulator.set_visibility("immediate")
+        report = attempt(waiting(**given), timed_out, 2)
+        assert report["accepted"] == 10
+        assert len(uploads(emulator)) == 10
+
+    @pytest.mark.parametrize("kept", [True, False], ids=["kept on a clear", "dropped on a clear"])
+    def test_a_clear_loads_again(self, emulator, client, given, timed_out, kept):
+        emulator.set_visibility("immediate")
+        client.delete_by_ids(INDEX, list("abcdefghij"))
+        report = attempt(waiting(**given), timed_out if kept else Store(), 2, max_tries=2)
+        assert report["accepted"] == 10
+        assert report["resumed_from"] is None
+        assert sorted(client.list_vectors(INDEX)) == list("abcdefghij")
+
+    def test_it_says_so_with_the_age_of_what_it_found(self, emulator, given, timed_out, caplog):
+        emulator.set_visibility("immediate")
+        [note] = timed_out.values()
+        note["at"] -= 2 * 24 * 3600
+        with caplog.at_level(logging.INFO):
+            attempt(waiting(**given), timed_out, 2, max_tries=2)
+        assert "was cleared since a load was noted, 2 days, 0:00:0" in caplog.text
+
+    def test_a_part_of_an_earlier_life_is_not_gone_on_with(self, emulator, client, source, monkeypatch):
+        store = Store()
+        upsert, calls = VectorizeClient.upsert, iter(range(100))
+
+        def break_at_the_sixth(self, *args):
+            if next(calls) == 5:
+                raise ServerError("no more today", status=503)
+            return upsert(self, *args)
+
+        monkeypatch.setattr(VectorizeClient, "upsert", break_at_the_sixth)
+        operator = waiting(source=str(source), max_in_flight=1)
+        with pytest.raises(ServerError):
+            attempt(operator, store, 1)
+        assert attempt(operator, store, 3, max_tries=3)["resumed_from"] is None
+
+    def test_success_leaves_nothing_behind(self, emulator, given):
+        store = Store()
+        attempt(waiting(**given), store, 1)
+        assert store == {}
+
+    def test_a_retry_of_a_try_that_sent_nothing_says_nothing_of_it(self, emulator, given, caplog):
+        attempt(waiting(**given), Store(), 2)
+        assert "An earlier try" not in caplog.text
+
+
+class TestTaskRun:
+    def run(self, try_number=1, max_tries=0, **context):
+        task = type("Task", (), {"retries": 0})
+        return TaskRun({"ti": Instance(try_number, max_tries), "task": task, **context})
+
+    def test_loads_of_one_task_have_checkpoints_of_their_own(self):
+        store = Store()
+        for name in ("a", "b"):
+            self.run(task_state_store=store).checkpoint("upsert", name).save({"of": name})
+        assert len(store) == 2
+        assert self.run(task_state_store=store).checkpoint("upsert", "a").load() == {"of": "a"}
 
     def test_a_store_that_fails_to_forget_is_logged_only(self, caplog):
-        TaskCheckpoint(Store()).clear()
+        class Broken(Store):
+            def delete(self, key):
+                raise OSError("gone")
+
+        self.run(task_state_store=Broken()).checkpoint("x").clear()
         assert "could not be deleted" in caplog.text
 
-    def test_without_a_store_there_is_none(self):
-        assert TaskCheckpoint.of({}) is None
+    def test_without_a_store_there_is_no_checkpoint(self):
+        assert self.run().checkpoint("x") is None
 
-    def test_outside_of_a_task_there_is_no_context_and_no_earlier_try(self):
-        assert current_context() == {}
-        assert is_first_try({})
+    def test_outside_of_a_task_there_is_no_earlier_try(self):
+        run = TaskRun.current()
+        assert (run.name, run.tried_before, run.life) == (None, False, 1)
+        assert run.checkpoint("x") is None
+
+    @pytest.mark.parametrize(("parent", "stops"), [("dead", True), ("alive", False)])
+    @pytest.mark.parametrize("error", [BrokenPipeError(), EOFError(), ConnectionResetError()], ids=repr)
+    def test_a_task_whose_supervisor_is_gone_stops(self, monkeypatch, error, parent, stops):
+        class Broken(Store):
+            def set(self, key, value):
+                raise error
+
+        run = self.run(task_state_store=Broken())
+        checkpoint = run.checkpoint("x")
+        if parent == "dead":
+            monkeypatch.setattr(os, "getppid", lambda: 1)
+        with pytest.raises(type(error)):
+            checkpoint.save({})
+        assert run.stop.is_set() == stops
+
+    def test_a_store_that_fails_otherwise_stops_nothing(self):
+        class Broken(Store):
+            def set(self, key, value):
+                raise OSError("no space left")
+
+        run = self.run(task_state_store=Broken())
+        with pytest.raises(OSError, match="no space"):
+            run.checkpoint("x").save({})
+        assert not run.stop.is_set()
+
+
+class TestKill:
+    """The loops of a wait end at once, with the words that the write was accepted."""
+
+    @pytest.mark.parametrize("kind", ["upload", "sensor"])
+    def test_a_wait_in_the_worker_ends_at_once(self, emulator, client, kind):
+        emulator.set_visibility("manual")
+        options = {"task_id": "load", "index_name": INDEX, "poke_interval": 30}
+        if kind == "upload":
+            task_ = waiting(vectors=vectors("a"), poll_interval=30, completion_timeout=60)
+        else:
+            task_ = VectorizeMutationSensor(mutation_id="m", timeout=60, **options)
+        started = time.monotonic()
+        threading.Timer(1.0, task_.on_kill).start()
+        with pytest.raises(WaitAbortedError, match="The write was accepted"):
+            task_.execute({"ti": Instance(1, 0), "task": task_})
+        assert time.monotonic() - started < 10
+
+    def test_tasks_can_be_copied(self):
+        for task_ in (
+            waiting(vectors=vectors("a")),
+            VectorizeMutationSensor(task_id="wait", mutation_id="m"),
+        ):
+            assert copy.deepcopy(task_).task_id == task_.task_id
+            task_.on_kill()  # before it runs
