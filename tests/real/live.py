@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,10 +60,15 @@ class Airflow:
     """An Airflow with a home and a database of its own.
 
     :param home: an empty directory.
+    :param dags: folder with the DAGs.
+    :param settings: variables of the environment that differ from what the tests use.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(
+        self, home: Path, dags: Path = HERE / "dags", settings: Mapping[str, str] | None = None
+    ) -> None:
         self.home = home
+        self._dags = dags
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -86,6 +91,7 @@ class Airflow:
             "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
             "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "5",
             "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+            **(settings or {}),
         }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._session = requests.Session()
@@ -93,7 +99,7 @@ class Airflow:
 
     def start(self) -> None:
         """Start everything, and wait until it works."""
-        shutil.copytree(HERE / "dags", self.home / "dags")
+        shutil.copytree(self._dags, self.home / "dags")
         (self.home / "config").mkdir()
         shutil.copy(LOCAL_SETTINGS, self.home / "config" / "airflow_local_settings.py")
         self.command("db", "migrate")
@@ -103,7 +109,7 @@ class Airflow:
         token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
         wait_until(self._healthy, "all components are healthy", 120)
-        expected = len(list((HERE / "dags").glob("*.py")))
+        expected = len(list(self._dags.glob("*.py")))
         wait_until(lambda: self._parsed() >= expected, "the DAG files were read", 60)
 
     def stop(self) -> None:

@@ -1,0 +1,23 @@
+"""Loads to look at in a browser: a mapped one that is green, and one that is red. Made by `make ui-test`'s source."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from airflow.sdk import DAG
+
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+
+DATA = Path(__file__).parent / "data"
+SETTINGS = {"schedule": None, "start_date": datetime(2026, 1, 1, tzinfo=UTC), "catchup": False, "tags": ["vectorize"]}
+
+with DAG("mapped_load", **SETTINGS):
+    VectorizeUpsertOperator.partial(
+        task_id="load",
+        index_name="passages",
+        wait_for_completion=True,
+        deferrable=True,
+        poll_interval=1,
+    ).expand(source=[str(path) for path in sorted((DATA / "parts").glob("*.ndjson"))])
+
+with DAG("red_load", **SETTINGS):
+    VectorizeUpsertOperator(task_id="load", index_name="passages", source=str(DATA / "broken.ndjson"))
