@@ -125,8 +125,8 @@ class AuthenticationError(VectorizeApiError):
     """The token or the account was refused."""
 
     hint = (
-        "Check the connection: login is the account ID, password an API token of that account with the "
-        "permission Vectorize Write (Vectorize Read is enough to read and to wait)."
+        "Check the connection: login is the account ID, password an API token of it. Its permission must be "
+        "Vectorize Write (Vectorize Read is enough to read and to wait)."
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -11,6 +12,11 @@ from airflow.providers.common.compat.sdk import AirflowFailException
 
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
+
+#: Characters that are seen of a line in a window of 1,280 pixels.
+LINE_LENGTH = 80
+#: What a line is broken behind, the best first. A word or two before a colon belong to what follows.
+_BREAKS = (r"\.", ";", ".{40}:")
 
 
 @contextmanager
@@ -22,9 +28,31 @@ def fail_fast() -> Iterator[None]:
     try:
         yield
     except VectorizeError as error:
+        text = in_short_lines(str(error))
         if error.permanent:
-            raise AirflowFailException(str(error)) from None
+            raise AirflowFailException(text) from None
+        error.args = (text, *error.args[1:])
         raise
+
+
+def in_short_lines(text: str) -> str:
+    """Break a text between sentences, or else behind semicolons or far colons, so that Airflow's web interface shows it.
+
+    Its log does not wrap unless told to, and sets what a task failed with far to the right.
+    """
+    return "\n".join(short for line in text.splitlines() for short in _broken(line, *_BREAKS))
+
+
+def _broken(text: str, mark: str = "", *weaker: str) -> list[str]:
+    if len(text) <= LINE_LENGTH or not mark:
+        return [text]
+    lines = [""]
+    for part in re.split(f"(?<={mark}) ", text):
+        if lines[-1] and len(lines[-1]) + len(part) < LINE_LENGTH:
+            lines[-1] += f" {part}"
+        else:
+            lines += _broken(part, *weaker)
+    return lines[1:]
 
 
 def seconds(task_id: str, name: str, value: float | timedelta, *, least: float = 0.0) -> float:

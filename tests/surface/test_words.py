@@ -1,0 +1,38 @@
+"""What a task that failed says, as Airflow's web interface shows it."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from airflow_provider_vectorize.client.errors import SourceError, TransportError
+from airflow_provider_vectorize.operators.common import LINE_LENGTH, fail_fast, in_short_lines
+
+TEXT = (
+    "/data/passages/2026-11-25/part-00001.ndjson, line 42 (id 'cycling-02'): the index has 384 dimensions, the vector "
+    "383 [wrong_dimensions]\nAccepted: 0 records in 0 requests."
+)
+
+
+def test_a_long_sentence_is_broken_behind_its_colon():
+    assert in_short_lines(TEXT).splitlines() == [
+        "/data/passages/2026-11-25/part-00001.ndjson, line 42 (id 'cycling-02'):",
+        "the index has 384 dimensions, the vector 383 [wrong_dimensions]",
+        "Accepted: 0 records in 0 requests.",
+    ]
+
+
+@given(st.text(st.sampled_from("ab:;. \n")))
+def test_nothing_is_lost_and_nothing_is_broken_in_the_middle_of_a_clause(text):
+    short = in_short_lines(text)
+    assert short.replace("\n", " ") == " ".join(text.splitlines())
+    for line in short.splitlines():
+        assert len(line) <= LINE_LENGTH or not {". ", "; "} & {line[n : n + 2] for n in range(len(line))}
+
+
+@pytest.mark.parametrize("error", [SourceError(TEXT), TransportError(TEXT)])
+def test_every_error_of_a_task_has_short_lines(error):
+    with pytest.raises(Exception, match="line 42") as raised, fail_fast():
+        raise error
+    assert str(raised.value) == in_short_lines(TEXT)
