@@ -13,9 +13,10 @@ from airflow.providers.common.compat.sdk import Stats
 from airflow_provider_vectorize.client.errors import IngestAbortedError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files
+from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files, split_source
 from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
+from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
 
 Operation = Literal["upsert", "insert"]
 #: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
@@ -55,7 +56,8 @@ class LoadMethods(ConnectedHook):
         In a task on Airflow 3.3 and later, a load from ``source`` that is tried again goes on where it stopped.
 
         :param index_name: default: the connection's.
-        :param source: a path or glob, or a list of them, plain or ``.gz``: NDJSON, one vector a line.
+        :param source: a path or glob, a piece as :meth:`split` gives it, or a list of these, plain or ``.gz``: NDJSON,
+            one vector a line.
         :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
             ``namespace`` and ``metadata``, or lines as bytes; a generator or an open binary file is read as it goes.
         :param options: :class:`LoadOptions`.
@@ -74,6 +76,23 @@ class LoadMethods(ConnectedHook):
     ) -> Report:
         """Load vectors, leaving those whose id exists as they are; otherwise as :meth:`upsert`."""
         return self._load_in_task("insert", index_name, source, vectors, options)
+
+    def split(self, source: Source, parts: int = 32) -> list[dict[str, Any]]:
+        """Cut big files into pieces for many workers; needs no connection to Vectorize.
+
+        Each piece is a source of its own: ``Upsert.partial(...).expand(source=pieces)``, with the pieces as a task
+        returned them. A line belongs to the piece that it begins in. A compressed file cannot be cut, and is one piece.
+        Pieces are loaded in no order: of an id that is in two of them, either vector may stay.
+
+        :param source: a path or glob, or a list of them.
+        :param parts: how many, from 1; more where there are more files, fewer where there are fewer lines.
+        :returns: for each its ``path``, ``first_byte`` and ``last_byte`` (from 0, both inclusive), and the ``version``
+            of the file, which must be the same when it is loaded.
+        :raises InvalidArgumentError: ``parts`` is no such number.
+        :raises SourceError: a file is missing, or cannot be read.
+        :raises EmptySourceError: a glob finds nothing.
+        """
+        return [piece.to_dict() for piece in split_source(source, parts)]
 
     def load(
         self,
@@ -148,7 +167,7 @@ class LoadMethods(ConnectedHook):
         Stats.incr("vectorize.rejected_vectors", report.rejected, tags=tags)
         Stats.incr("vectorize.bytes_sent", report.bytes_sent, tags=tags)
         collector = get_hook_lineage_collector()
-        for source in report.sources:
+        for source in dict.fromkeys(name.partition(PIECE_MARK)[0] for name in report.sources):
             if "/" in source:  # a file, and not the name of an argument
                 uri = source if "://" in source else f"file://{source}"
                 collector.add_input_asset(context=self, uri=uri)

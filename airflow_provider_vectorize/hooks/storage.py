@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os.path
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -17,6 +17,7 @@ from airflow_provider_vectorize.client.errors import (
 )
 from airflow_provider_vectorize.ingest.files import SourceFile, expand, uri
 from airflow_provider_vectorize.ingest.globs import is_glob, matches, split
+from airflow_provider_vectorize.ingest.pieces import Piece, split_files
 from airflow_provider_vectorize.ingest.rejects import RejectsFolder
 
 if TYPE_CHECKING:
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
 #: A path or glob: ``/data/*.ndjson.gz``, ``s3://connection@bucket/key``, ``ObjectStoragePath("gs://bucket/key")``.
 Path: TypeAlias = "str | PathLike[str] | ObjectStoragePath | UPath"
-#: A path or glob, or a list of them.
-Source: TypeAlias = "Path | Sequence[Path]"
+#: A path or glob, a piece of a file as :func:`split_source` gives it, or a list of these.
+Source: TypeAlias = "Path | Mapping[str, Any] | Sequence[Path | Mapping[str, Any]]"
 
 #: What gives Airflow the filesystem of a scheme.
 _PROVIDERS = {
@@ -54,11 +55,15 @@ def source_files(source: Source) -> list[SourceFile]:
     :raises SourceError: naming a path that is missing, or whose storage is not installed or cannot be asked.
     :raises EmptySourceError: naming a glob that finds nothing.
     """
+    items = _items(source)
     files = []
-    for place in _places(source):
+    for item, place in zip(items, _places(items), strict=True):
+        if isinstance(item, Piece):
+            files.append(item.of(_looked_up(place)))
+            continue
         found = expand(*place)
         if not found and not is_glob(place.path):
-            raise SourceError(f"{place.name} does not exist")
+            raise _absent(place)
         if not found:
             raise EmptySourceError(f"There is nothing to load: no file matches {place.name}")
         files += found
@@ -67,12 +72,27 @@ def source_files(source: Source) -> list[SourceFile]:
     return files
 
 
+def split_source(source: Source, parts: int) -> list[Piece]:
+    """Cut the files that a source names into pieces, each a source of its own; see :mod:`..ingest.pieces`.
+
+    :raises VectorizeError: as :func:`source_files`.
+    """
+    items = _items(source)
+    if any(isinstance(item, Piece) for item in items):
+        raise InvalidArgumentError("a piece cannot be split again")
+    return split_files([(_url_of(file, item), file) for item in items for file in source_files(item)], parts)
+
+
 def source_exists(source: Source) -> bool:
     """Tell whether every path is there, and every glob finds something.
 
     :raises SourceError: the storage cannot say.
     """
-    return all(expand(*place) for place in _places(source))
+    items = _items(source)
+    return all(
+        SourceFile(*place).looked_up() if isinstance(item, Piece) else expand(*place)
+        for item, place in zip(items, _places(items), strict=True)
+    )
 
 
 def described(source: Any) -> str:
@@ -92,7 +112,7 @@ def check_rejects_apart(source: Source, rejects: RejectsFolder) -> None:
 
     :raises InvalidArgumentError: naming both.
     """
-    for place in _places(source):
+    for place in _places(_items(source)):
         file = _true_path(rejects.fs, f"{rejects.path.rstrip('/')}/rejects.ndjson")
         if place.fs.protocol == rejects.fs.protocol and matches(_true_path(place.fs, place.path), file):
             raise InvalidArgumentError(
@@ -109,8 +129,14 @@ def output_place(path: Path) -> Place:
     return _locate("output_path", path)
 
 
-def _places(source: Any) -> list[Place]:
-    places = [_locate("source", path) for path in ([source] if _is_path(source) else _listed(source))]
+def _items(source: Any) -> list[Any]:
+    """List the paths of a source, and its pieces."""
+    listed = [source] if _is_path(source) or isinstance(source, Mapping) else _listed(source)
+    return [Piece.from_dict(item) if isinstance(item, Mapping) else item for item in listed]
+
+
+def _places(items: Sequence[Any]) -> list[Place]:
+    places = [_locate("source", item.path if isinstance(item, Piece) else item) for item in items]
     # What some filesystems have listed before they would not ask for again: what arrives later would never be seen.
     for fs in {id(place.fs): place.fs for place in places}.values():
         fs.invalidate_cache()
@@ -121,6 +147,16 @@ def _listed(source: Any) -> list[Any]:
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         raise InvalidArgumentError(f"source must be a path or a list of paths, got {source!r}")
     return list(source)
+
+
+def _looked_up(place: Place) -> SourceFile:
+    if (file := SourceFile(*place).looked_up()) is None:
+        raise _absent(place)
+    return file
+
+
+def _absent(place: Place) -> SourceError:
+    return SourceError(f"{place.name} does not exist")
 
 
 def _is_path(path: object) -> bool:
@@ -159,6 +195,16 @@ def _url(path: Any) -> tuple[str, str]:
         return text, "file:///"
     connection, at, _ = rest.partition("/")[0].rpartition("@")
     return f"{scheme}://{rest.removeprefix(connection + at)}", f"{scheme}://{rest.partition('/')[0]}/"
+
+
+def _url_of(file: SourceFile, source: Any) -> str:
+    """Name a file as a source does, with the connection of the path or glob that found it."""
+    scheme, _, rest = str(file.fs.unstrip_protocol(file.path)).partition("://")
+    if hasattr(source, "fs"):
+        connection = getattr(source, "conn_id", None) or source.storage_options.get("conn_id")
+    else:
+        connection = os.fspath(source).partition("://")[2].partition("/")[0].rpartition("@")[0]
+    return f"{scheme}://{connection}@{rest}" if connection else f"{scheme}://{rest}"
 
 
 def _without_provider(argument: str, url: str, error: Exception) -> SourceError:

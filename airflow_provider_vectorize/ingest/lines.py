@@ -21,7 +21,7 @@ SEEK_BYTES = 16 * 1024 * 1024
 #: Longest piece of a line that is read at once: with its end.
 _LIMIT = MAX_LINE_BYTES + 2
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 
 Interrupt = Callable[[], None]
 
@@ -107,7 +107,7 @@ def tidied(text: bytes, *, first: bool) -> bytes | None:
     :param first: whether it is the first of its input, where a BOM may stand.
     """
     if first:
-        text = text.removeprefix(_BOM)
+        text = text.removeprefix(BOM)
     if not text or text.isspace():
         return None
     if text.endswith(b"\r\n"):
@@ -117,7 +117,7 @@ def tidied(text: bytes, *, first: bool) -> bytes | None:
 
 def is_whole(text: bytes) -> bool:
     """Tell whether a line consists of whole JSON values. Python's parser is asked, which takes NaN for one."""
-    rest = text.removeprefix(_BOM).decode(errors="replace").strip()
+    rest = text.removeprefix(BOM).decode(errors="replace").strip()
     try:
         while rest:
             _, end = _decode(rest)

@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
-from airflow_provider_vectorize.ingest.sources import SourceFile
+from airflow_provider_vectorize.ingest.files import SourceFile
+from airflow_provider_vectorize.ingest.lines import BOM
 
 #: Bytes of one look for the end of a line.
 LOOK_BYTES = 64 * 1024
+#: Between the name of a file and the bytes of a piece of it.
+PIECE_MARK = "#bytes="
 _BLANK = b" \t\r\n"
 _FIELDS = {"path": str, "first_byte": int, "last_byte": int, "version": str}
 
@@ -46,7 +49,7 @@ class Piece:
         :raises InvalidArgumentError: it is something else.
         """
         good = value.keys() == _FIELDS.keys() and all(type(value[name]) is _FIELDS[name] for name in _FIELDS)
-        if not good or not 0 <= value["first_byte"] <= value["last_byte"]:
+        if not good or not 0 <= value["first_byte"] <= value["last_byte"] + 1:
             raise InvalidArgumentError(
                 f"a mapping as source must be a piece as VectorizeHook().split() gives it, with {', '.join(_FIELDS)}; "
                 f"got one with {', '.join(map(str, value)) or 'nothing'}"
@@ -70,12 +73,12 @@ class Piece:
         return SourceFile(
             _Range(file.fs, self.first_byte, size),
             file.path,
-            f"{file.name}#bytes={self.first_byte}-{self.last_byte}",
+            f"{file.name}{PIECE_MARK}{self.first_byte}-{self.last_byte}",
             {**file.info(), "size": size},
         )
 
 
-def split(files: Sequence[tuple[str, SourceFile]], parts: int) -> list[Piece]:
+def split_files(files: Sequence[tuple[str, SourceFile]], parts: int) -> list[Piece]:
     """Cut files into pieces of about the same size, at least one a file; a compressed one cannot be cut.
 
     :param files: each with the path that names it in the pieces.
@@ -87,20 +90,21 @@ def split(files: Sequence[tuple[str, SourceFile]], parts: int) -> list[Piece]:
         raise InvalidArgumentError(f"parts must be an integer of at least 1, got {parts!r}")
     sizes = [int(file.info()["size"]) for _, file in files]
     pieces = []
-    for (path, file), size, places in zip(files, sizes, cut(sizes, parts), strict=True):
+    for (path, file), size, places in zip(files, sizes, begins(sizes, parts), strict=True):
         starts = [0] if file.compressed or len(places) == 1 else line_starts(file, places)
-        ends = [*starts[1:], max(size, 1)]
-        pieces += [Piece(path, start, end - 1, _version(file)) for start, end in zip(starts, ends, strict=True)]
+        ends = [*starts[1:], size]
+        pieces += [
+            Piece(path, start, end - 1, _version(file)) for start, end in zip(starts, ends, strict=True)
+        ]
     return pieces
 
 
-def cut(sizes: Sequence[int], parts: int) -> list[list[int]]:
+def begins(sizes: Sequence[int], parts: int) -> list[list[int]]:
     """Share out parts among files by their size, and say where those of each file begin; at least one each."""
     total = sum(sizes) or 1
     shares = [max(1, min(size, round(parts * size / total))) for size in sizes]
     return [
-        [size * number // share for number in range(share)]
-        for size, share in zip(sizes, shares, strict=True)
+        [size * number // share for number in range(share)] for size, share in zip(sizes, shares, strict=True)
     ]
 
 
@@ -117,8 +121,9 @@ def line_starts(file: SourceFile, places: Sequence[int]) -> list[int]:
 
 def _line_start(raw: Any, place: int) -> int | None:
     """Give the start of the first line that is not blank at or after a place; None behind the last."""
+    raw.seek(0)
     ended = place == 0
-    place = max(0, place - 1)
+    place = len(BOM) if ended and raw.read(len(BOM)) == BOM else max(0, place - 1)
     raw.seek(place)
     for block in iter(lambda: raw.read(LOOK_BYTES), b""):
         skipped = 0

@@ -36,9 +36,9 @@ def fail_fast() -> Iterator[None]:
 
 
 def in_short_lines(text: str) -> str:
-    """Break a text between sentences, or else behind semicolons or far colons, so that Airflow's web interface shows it.
+    """Break a text between sentences, or else behind semicolons or far colons, to be read in a web browser.
 
-    Its log does not wrap unless told to, and sets what a task failed with far to the right.
+    Airflow's log does not wrap unless told to, and sets what a task failed with far to the right.
     """
     return "\n".join(short for line in text.splitlines() for short in _broken(line, *_BREAKS))
 

@@ -11,6 +11,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
@@ -123,3 +124,13 @@ def test_rejects_go_to_object_storage_too(emulator, s3, dag, run_dag):
     [item] = s3.list_objects_v2(Bucket=BUCKET, Prefix="rejects/")["Contents"]
     [row] = map(json.loads, s3.get_object(Bucket=BUCKET, Key=item["Key"])["Body"].read().splitlines())
     assert (row["line"], row["id"]) == (2, "bad")
+
+
+def test_the_pieces_of_an_object(emulator, s3):
+    names = [f"id-{number}" for number in range(100)]
+    s3.put_object(Bucket=BUCKET, Key="big.ndjson", Body=ndjson(vectors(*names)).encode())
+    pieces = VectorizeHook().split("s3://mine@embeddings/*.ndjson", parts=4)
+    assert [piece["path"] for piece in pieces] == ["s3://mine@embeddings/big.ndjson"] * 4
+    for piece in pieces:
+        VectorizeHook().upsert(INDEX, source=piece)
+    assert ids(emulator) == sorted(names)

@@ -1,4 +1,4 @@
-"""Loads to look at in a browser: a mapped one that is green, and one that is red. Made by `make ui-test`'s source."""
+"""Loads to look at in a browser: a mapped one that is green, and one that is red."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -7,10 +7,10 @@ from airflow.sdk import DAG
 
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 
+START = datetime(2026, 1, 1, tzinfo=UTC)
 DATA = Path(__file__).parent / "data"
-SETTINGS = {"schedule": None, "start_date": datetime(2026, 1, 1, tzinfo=UTC), "catchup": False, "tags": ["vectorize"]}
 
-with DAG("mapped_load", **SETTINGS):
+with DAG("mapped_load", schedule=None, start_date=START, tags=["vectorize"]):
     VectorizeUpsertOperator.partial(
         task_id="load",
         index_name="passages",
@@ -19,5 +19,5 @@ with DAG("mapped_load", **SETTINGS):
         poll_interval=1,
     ).expand(source=[str(path) for path in sorted((DATA / "parts").glob("*.ndjson"))])
 
-with DAG("red_load", **SETTINGS):
+with DAG("red_load", schedule=None, start_date=START, tags=["vectorize"]):
     VectorizeUpsertOperator(task_id="load", index_name="passages", source=str(DATA / "broken.ndjson"))
