@@ -6,7 +6,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,13 +16,10 @@ import orjson
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.address import DEFAULT_BASE_URL, normalize_base_url
-from airflow_provider_vectorize.client.client import (
-    DEFAULT_MAX_ATTEMPTS,
-    DEFAULT_TIMEOUT,
-    check_index_name,
-    new_session,
-)
+from airflow_provider_vectorize.client.arguments import check_index_name
+from airflow_provider_vectorize.client.client import DEFAULT_MAX_ATTEMPTS, DEFAULT_TIMEOUT
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client.wire import new_session
 
 log = logging.getLogger(__name__)
 
@@ -81,17 +78,10 @@ class ConnectionSettings:
             )
         if not re.fullmatch(r"[0-9a-f]{32}", account_id):
             log.warning("%s, field login (Account ID): %r is not 32 hex characters", where, account_id)
-        secret = (connection.password or "").strip()
-        if not secret:
-            raise InvalidArgumentError(f"{where}, field password (API token): it is empty")
-        if not (secret.isascii() and secret.isprintable()):
-            raise InvalidArgumentError(
-                f"{where}, field password (API token): it has characters that no token has"
-            )
         extras = _Extras(where, _load_extra(where, connection.extra))
-        return cls(
+        settings = cls(
             account_id=account_id,
-            secret=secret,
+            secret="",
             auth_email=extras.read("auth_email", str, None),
             base_url=_base_url(where, connection),
             index_name=extras.read("index_name", check_index_name, None),
@@ -99,6 +89,10 @@ class ConnectionSettings:
             max_attempts=extras.read("max_attempts", _count, DEFAULT_MAX_ATTEMPTS),
             verify=extras.read("verify", _verify, True),
         )
+        # Last, and under no name: a traceback may show what the frame of an error holds.
+        if flaw := _flaw_of_secret(connection.password or ""):
+            raise InvalidArgumentError(f"{where}, field password (API token): {flaw}")
+        return replace(settings, secret=(connection.password or "").strip())
 
     def client(self, **overrides: Any) -> VectorizeClient:
         """Make a client.
@@ -113,11 +107,24 @@ class ConnectionSettings:
             "max_attempts": self.max_attempts,
             "session": session,
         }
-        if self.auth_email:
-            settings |= {"email": self.auth_email, "api_key": self.secret}
-        else:
-            settings |= {"api_token": self.secret}
-        return VectorizeClient(self.account_id, **(settings | overrides))
+        # The secret is named in no local variable: a traceback may show those.
+        return VectorizeClient(
+            self.account_id,
+            None if self.auth_email else self.secret,
+            email=self.auth_email,
+            api_key=self.secret if self.auth_email else None,
+            **(settings | overrides),
+        )
+
+
+def _flaw_of_secret(secret: str) -> str | None:
+    if not secret.strip():
+        return "it is empty"
+    return (
+        None
+        if secret.strip().isascii() and secret.strip().isprintable()
+        else "it has characters that no token has"
+    )
 
 
 def _base_url(where: str, connection: ConnectionFields) -> str:

@@ -2,36 +2,30 @@
 
 from __future__ import annotations
 
-import re
+import copy
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import requests
 
 from airflow_provider_vectorize.client.address import DEFAULT_BASE_URL, normalize_base_url
+from airflow_provider_vectorize.client.answers import Answer
+from airflow_provider_vectorize.client.arguments import check_account_id, check_index_name, parts_of
+from airflow_provider_vectorize.client.auth import Credentials, flaw_of_credentials
 from airflow_provider_vectorize.client.errors import (
     IndexExistsError,
     IndexNotFoundError,
     InvalidArgumentError,
-    UnexpectedAnswerError,
     VectorizeApiError,
 )
 from airflow_provider_vectorize.client.limits import (
     MAX_DELETE_IDS,
     MAX_GET_IDS,
-    MAX_INDEX_NAME_BYTES,
     MAX_LIST_PAGE,
-    MAX_MUTATION_ID_CHARS,
 )
-from airflow_provider_vectorize.client.transport import (
-    AbortableAdapter,
-    Answer,
-    GlobalKeyAuth,
-    TokenAuth,
-    Transport,
-)
+from airflow_provider_vectorize.client.transport import Transport
 from airflow_provider_vectorize.client.types import (
     Body,
     Index,
@@ -45,20 +39,17 @@ from airflow_provider_vectorize.client.types import (
     UnparsableBehavior,
     Vector,
 )
+from airflow_provider_vectorize.client.wire import new_session
+from airflow_provider_vectorize.ending import Ending, State
 
 DEFAULT_TIMEOUT = 60.0
 DEFAULT_MAX_ATTEMPTS = 8
-
-_T = TypeVar("_T")
-
-_ACCOUNT_ID = re.compile(r"[A-Za-z0-9_-]{1,32}")
-_INDEX_NAME = re.compile(r"[a-z]+[a-z0-9_-]*[a-z0-9]+")
 
 
 class VectorizeClient:
     """A client of one Cloudflare account; safe to share between threads.
 
-    Transient failures are repeated as :mod:`~airflow_provider_vectorize.client.retry` says. Every method raises
+    Transient failures are repeated as :mod:`~airflow_provider_vectorize.client.transport` says. Every method raises
     :class:`VectorizeApiError` (or a subclass) when the API says no, :class:`TransportError` when no answer arrives,
     and :class:`InvalidArgumentError` for an argument that can never work.
 
@@ -68,12 +59,14 @@ class VectorizeClient:
     :param api_key: the Global API key.
     :param base_url: address of the API; ``/client/v4`` is appended unless it is there. Plain http is refused unless
         the host is loopback.
-    :param timeout: seconds to wait for the next byte of an answer; at most 10 of them to connect, and for 2 MiB of a
-        body to leave.
+    :param timeout: seconds within which some bytes of a body must leave, or some of an answer arrive; at most 10 of
+        them to connect. A whole exchange ends after four times as long, and the time that its body takes at 16 KiB/s.
     :param max_attempts: requests for one call, at least 1. A throttled call may take more, see the retry policy.
     :param session: a requests session, with its own adapters and ``verify``. Default: a new one.
-    :param sleep: waits for a number of seconds; replace it to be able to interrupt a wait.
+    :param sleep: waits for a number of seconds. Default: a wait that :meth:`abort` and the like end.
     :param clock: tells seconds, monotonic, in step with ``sleep``.
+    :param renew: reads the token, or the key, anew. When the API refuses the credentials it is called once a call, and
+        the call goes on if they have changed.
     :raises InvalidArgumentError: naming the argument.
     """
 
@@ -88,13 +81,16 @@ class VectorizeClient:
         timeout: float = DEFAULT_TIMEOUT,
         max_attempts: int = DEFAULT_MAX_ATTEMPTS,
         session: requests.Session | None = None,
-        sleep: Callable[[float], None] = time.sleep,
+        sleep: Callable[[float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
+        renew: Callable[[], str] | None = None,
     ) -> None:
-        if not _ACCOUNT_ID.fullmatch(account_id):
-            raise InvalidArgumentError(
-                f"account_id {account_id[:40]!r} is not of the form [A-Za-z0-9_-]{{1,32}}"
-            )
+        flaw = flaw_of_credentials(api_token, email, api_key)
+        auth = Credentials(api_token or api_key or "", email, renew)
+        del api_token, api_key  # a traceback may show what a frame holds
+        if flaw is not None:
+            raise InvalidArgumentError(flaw)
+        check_account_id(account_id)
         if timeout <= 0:
             raise InvalidArgumentError(f"timeout must be more than 0 seconds, got {timeout!r}")
         if max_attempts < 1:
@@ -102,9 +98,9 @@ class VectorizeClient:
         self.account_id = account_id
         self.base_url = normalize_base_url(base_url)
         self._transport = Transport(
-            self.base_url,
-            account_id,
-            _auth(api_token, email, api_key),
+            root=self.base_url,
+            account_id=account_id,
+            auth=auth,
             timeout=timeout,
             max_attempts=max_attempts,
             session=session or new_session(),
@@ -117,16 +113,27 @@ class VectorizeClient:
 
     def abort(self) -> None:
         """Cut the requests under way and refuse new ones. Safe to call from another thread or a signal handler."""
-        self._transport.abort()
+        self._transport.ending.come_to(State.OVER)
+
+    def within(
+        self, ending: Ending | None = None, *, seconds: float | None = None, max_attempts: int | None = None
+    ) -> Self:
+        """Give the same client for a piece of work with bounds; it shares connections, credentials and throttling.
+
+        :param ending: ends its waits once it is stopping, and cuts its requests once it is over.
+        :param seconds: by then, counted from now, each of its calls has ended.
+        :param max_attempts: instead of the client's.
+        """
+        bounded = copy.copy(self)
+        bounded._transport = self._transport.within(ending, seconds, max_attempts)  # noqa: SLF001  # of a copy of itself
+        return bounded
 
     # Indexes
 
     def list_indexes(self) -> list[Index]:
         """List the indexes of the account."""
         answer = self._call("list_indexes", "GET", None)
-        return [
-            _read(Index.from_result, "list_indexes", item) for item in _list("list_indexes", answer.result)
-        ]
+        return answer.items(Index.from_result)
 
     def create_index(
         self,
@@ -167,14 +174,14 @@ class VectorizeClient:
             if preset is None and (index.dimensions, index.metric) != (dimensions, metric):
                 raise
             return index
-        return _read(Index.from_result, "create_index", answer.result)
+        return answer.item(Index.from_result)
 
     def get_index(self, index_name: str) -> Index:
         """Get an index and its configuration.
 
         :raises IndexNotFoundError: there is none of that name.
         """
-        return _read(Index.from_result, "get_index", self._call("get_index", "GET", index_name).result)
+        return self._call("get_index", "GET", index_name).item(Index.from_result)
 
     def delete_index(self, index_name: str) -> None:
         """Delete an index with all its vectors.
@@ -192,9 +199,7 @@ class VectorizeClient:
 
     def index_info(self, index_name: str) -> IndexInfo:
         """Get the state of an index: the number of vectors, and how far the writes are applied."""
-        return _read(
-            IndexInfo.from_result, "index_info", self._call("index_info", "GET", index_name, "/info").result
-        )
+        return self._call("index_info", "GET", index_name, "/info").item(IndexInfo.from_result)
 
     # Writes
 
@@ -223,11 +228,10 @@ class VectorizeClient:
         :returns: a mutation for each request, in order: when the last can be seen, so can all.
         """
         return [
-            _mutation(
-                "delete_by_ids",
-                self._call("delete_by_ids", "POST", index_name, "/delete_by_ids", json={"ids": part}),
-            )
-            for part in _parts(ids, MAX_DELETE_IDS)
+            self._call(
+                "delete_by_ids", "POST", index_name, "/delete_by_ids", writes=True, json={"ids": part}
+            ).mutation()
+            for part in parts_of(ids, MAX_DELETE_IDS)
         ]
 
     # Reads
@@ -238,11 +242,9 @@ class VectorizeClient:
         :param ids: any number of them.
         """
         vectors: list[Vector] = []
-        for part in _parts(ids, MAX_GET_IDS):
+        for part in parts_of(ids, MAX_GET_IDS):
             answer = self._call("get_by_ids", "POST", index_name, "/get_by_ids", json={"ids": part})
-            vectors += [
-                _read(Vector.from_result, "get_by_ids", item) for item in _list("get_by_ids", answer.result)
-            ]
+            vectors += answer.items(Vector.from_result)
         return vectors
 
     def query(
@@ -279,29 +281,29 @@ class VectorizeClient:
             body["namespace"] = namespace
         if filter is not None:
             body["filter"] = filter
-        result = self._call("query", "POST", index_name, "/query", json=body).result
-        matches = _list("query", result.get("matches") if isinstance(result, dict) else None)
-        return [_read(Match.from_result, "query", item) for item in matches]
+        return self._call("query", "POST", index_name, "/query", json=body).items(
+            Match.from_result, "matches"
+        )
 
     def list_vectors(self, index_name: str, *, page_size: int = MAX_LIST_PAGE) -> Iterator[str]:
         """List the ids of all vectors, page by page.
 
         :param page_size: ids a request, 1 to 1,000.
         """
-        cursor: str | None = None
+        params: dict[str, str | int] = {"count": page_size}
+        cursors: set[str] = set()
         while True:
-            params: dict[str, str | int] = {"count": page_size}
-            if cursor is not None:
-                params["cursor"] = cursor
-            result = self._call("list_vectors", "GET", index_name, "/list", params=params).result
-            page = _list("list_vectors", result.get("vectors") if isinstance(result, dict) else None)
-            yield from (_read(_id, "list_vectors", item) for item in page)
-            following = result.get("nextCursor")
-            if not result.get("isTruncated") or following is None:
+            answer = self._call("list_vectors", "GET", index_name, "/list", params=params)
+            yield from answer.items(_id, "vectors")
+            if not answer.result.get("isTruncated"):
                 return
-            if following == cursor:
-                raise _unexpected("list_vectors", "the next page is the same page")
-            cursor = following
+            cursor = answer.result.get("nextCursor")
+            if not isinstance(cursor, str) or not cursor:
+                raise answer.unusable("the list goes on, and there is no cursor to follow")
+            if cursor in cursors:
+                raise answer.unusable("the next page is one that was read before")
+            cursors.add(cursor)
+            params["cursor"] = cursor
 
     # Metadata indexes
 
@@ -335,11 +337,8 @@ class VectorizeClient:
 
     def list_metadata_indexes(self, index_name: str) -> list[MetadataIndex]:
         """List the properties that queries can filter by."""
-        result = self._call("list_metadata_indexes", "GET", index_name, "/metadata_index/list").result
-        items = _list(
-            "list_metadata_indexes", result.get("metadataIndexes") if isinstance(result, dict) else None
-        )
-        return [_read(MetadataIndex.from_result, "list_metadata_indexes", item) for item in items]
+        answer = self._call("list_metadata_indexes", "GET", index_name, "/metadata_index/list")
+        return answer.items(MetadataIndex.from_result, "metadataIndexes")
 
     def _change_metadata_index(
         self,
@@ -350,7 +349,7 @@ class VectorizeClient:
         wanted: MetadataIndex | None,
     ) -> Mutation | None:
         try:
-            return _mutation(operation, self._call(operation, "POST", index_name, path, json=body))
+            return self._call(operation, "POST", index_name, path, json=body).mutation()
         except VectorizeApiError as error:
             # The codes for "exists" and "not found" are not documented here, so look whenever an answer was lost.
             if not (error.permanent and error.after_lost_answer):
@@ -368,9 +367,9 @@ class VectorizeClient:
         unparsable_behavior: UnparsableBehavior,
     ) -> Mutation:
         params = {"unparsable-behavior": unparsable_behavior}
-        return _mutation(
-            operation, self._call(operation, "POST", index_name, f"/{operation}", params=params, ndjson=body)
-        )
+        return self._call(
+            operation, "POST", index_name, f"/{operation}", writes=True, params=params, ndjson=body
+        ).mutation()
 
     def _call(
         self,
@@ -380,6 +379,7 @@ class VectorizeClient:
         path: str = "",
         *,
         place: str = "",
+        writes: bool = False,
         **kwargs: Any,
     ) -> Answer:
         root = f"/accounts/{quote(self.account_id, safe='')}/vectorize/v2/indexes"
@@ -387,82 +387,11 @@ class VectorizeClient:
             check_index_name(index_name)
             root += f"/{quote(index_name, safe='')}"
             place = f"index {index_name!r}"
-        return self._transport.call(operation, method, root + path, place=place, **kwargs)
-
-
-def check_index_name(index_name: str) -> str:
-    """Check the name of an index against the API's rule, and return it.
-
-    :raises InvalidArgumentError: saying what the rule is.
-    """
-    if len(index_name) > MAX_INDEX_NAME_BYTES or not _INDEX_NAME.fullmatch(index_name):
-        raise InvalidArgumentError(
-            f"index_name {index_name[:80]!r} is not valid: a lower-case letter first, then lower-case letters, digits, "
-            f"'-' and '_', a letter or digit last, 2 to {MAX_INDEX_NAME_BYTES} bytes"
+        writes_to = index_name if writes and index_name else ""
+        return self._transport.call(
+            operation, method, root + path, place=place, writes_to=writes_to, **kwargs
         )
-    return index_name
-
-
-def _auth(api_token: str | None, email: str | None, api_key: str | None) -> TokenAuth:
-    if api_token and not (email or api_key):
-        auth = TokenAuth(api_token)
-    elif email and api_key and not api_token:
-        auth = GlobalKeyAuth(email, api_key)
-    else:
-        raise InvalidArgumentError(
-            "either api_token, or email and api_key together, must be given and not be empty"
-        )
-    if not (auth.secret + (email or "")).isprintable() or not (auth.secret + (email or "")).isascii():
-        raise InvalidArgumentError(
-            "the token, key or e-mail contains characters that cannot be sent in a header"
-        )
-    return auth
-
-
-def new_session() -> requests.Session:
-    """Make a session whose connections :meth:`VectorizeClient.abort` can cut."""
-    session = requests.Session()
-    session.mount("https://", AbortableAdapter(pool_maxsize=32))
-    session.mount("http://", AbortableAdapter(pool_maxsize=32))
-    return session
-
-
-def _parts(ids: Iterable[str], size: int) -> Iterator[list[str]]:
-    if isinstance(ids, str):
-        raise InvalidArgumentError(f"ids must be a list of ids, got the text {ids[:80]!r}")
-    everything = list(ids)
-    return (everything[start : start + size] for start in range(0, len(everything), size))
-
-
-def _mutation(operation: str, answer: Answer) -> Mutation:
-    result = answer.result
-    mutation_id = result.get("mutationId") if isinstance(result, dict) else None
-    if not isinstance(mutation_id, str) or not 1 <= len(mutation_id) <= MAX_MUTATION_ID_CHARS:
-        raise _unexpected(
-            operation,
-            f"it has no mutation id of 1 to {MAX_MUTATION_ID_CHARS} characters, so the write may not be accepted",
-        )
-    return Mutation(mutation_id, answer.attempts, answer.messages)
-
-
-def _list(operation: str, value: Any) -> list[Any]:
-    if not isinstance(value, list):
-        raise _unexpected(operation, "its result is not the list that the API documents")
-    return value
-
-
-def _read(reader: Callable[[Any], _T], operation: str, value: Any) -> _T:
-    try:
-        return reader(value)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise _unexpected(operation, f"its result is not what the API documents ({error!r})") from error
 
 
 def _id(item: Any) -> str:
     return str(item["id"])
-
-
-def _unexpected(operation: str, what: str) -> UnexpectedAnswerError:
-    return UnexpectedAnswerError(
-        f"{operation}: the answer is not usable: {what}", status=200, operation=operation
-    )

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 Metric = Literal["cosine", "euclidean", "dot-product"]
 MetadataIndexType = Literal["string", "number", "boolean"]
@@ -12,16 +12,21 @@ ReturnMetadata = Literal["none", "indexed", "all"]
 UnparsableBehavior = Literal["error", "discard"]
 
 
-class Pieces(Protocol):
-    """A body in pieces; every iteration gives all of them anew."""
+class Pieces:
+    """NDJSON that goes out, in pieces that are not copied; it can be sent any number of times.
+
+    :param pieces: bytes, in their order.
+    """
+
+    def __init__(self, pieces: Iterable[bytes | memoryview]) -> None:
+        self._pieces = tuple(pieces)
+        self._size = sum(map(len, self._pieces))
 
     def __len__(self) -> int:
-        """Tell its length in bytes."""
-        ...
+        return self._size
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Give its pieces."""
-        ...
+        return iter(self._pieces)
 
 
 #: The body of an upload, NDJSON.

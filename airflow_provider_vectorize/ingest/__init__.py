@@ -14,11 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
-    from airflow_provider_vectorize.ingest.engine import ingest
+    from airflow_provider_vectorize.ingest.engine import Client, ingest
     from airflow_provider_vectorize.ingest.files import SourceFile, expand
     from airflow_provider_vectorize.ingest.options import IngestOptions
-    from airflow_provider_vectorize.ingest.outcomes import Outcome
-    from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
     from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
     from airflow_provider_vectorize.ingest.report import Report
 
@@ -26,8 +24,6 @@ __all__ = [
     "Checkpoint",
     "Client",
     "IngestOptions",
-    "Outcome",
-    "Pipeline",
     "Reject",
     "RejectsFolder",
     "Report",
@@ -38,10 +34,8 @@ __all__ = [
 
 _MODULES = {
     "Checkpoint": "checkpoint",
-    "Client": "pipeline",
+    "Client": "engine",
     "IngestOptions": "options",
-    "Outcome": "outcomes",
-    "Pipeline": "pipeline",
     "Reject": "rejects",
     "RejectsFolder": "rejects",
     "Report": "report",

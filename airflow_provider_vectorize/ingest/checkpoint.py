@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 import orjson
 
-from airflow_provider_vectorize.ingest.report import Account
+from airflow_provider_vectorize.ingest.account import Account
+from airflow_provider_vectorize.ingest.rejects import Reject
+from airflow_provider_vectorize.ingest.sources import Position
+from airflow_provider_vectorize.visibility import Probe
 
 log = logging.getLogger(__name__)
 
-_VERSION = 2
+_VERSION = 3
 
 #: What is compared before going on, and how the log calls it when it differs.
 Fingerprint = dict[str, str | None]
@@ -21,8 +25,8 @@ Fingerprint = dict[str, str | None]
 class Checkpoint(Protocol):
     """A place to keep a small JSON object from one try of a task to the next, such as Airflow's task state store.
 
-    The load reads it once and writes it after every accepted prefix; a failure of either is logged, and the load
-    goes on. It is not deleted when the load is done, so that a task that fails **after** it, while waiting, does
+    The load reads it once and writes it before every request and at its end; a failure of either is logged, and the
+    load goes on. It is not deleted when the load is done, so that a task that fails **after** it, while waiting, does
     not load again: whoever owns the store deletes it when the task has succeeded.
     """
 
@@ -59,34 +63,47 @@ class Journal:
         self._store = store
         self._mark = mark
 
-    def open(self) -> tuple[Account, bool]:
-        """Give the account to go on with, and whether an earlier try may have sent something."""
+    def open(self) -> tuple[Account | None, bool]:
+        """Give the account to go on with, if there is one, and whether an earlier try has left anything."""
         if self._store is None:
-            return Account(), False
+            return None, False
         try:
             state = self._store.load()
         except Exception as error:  # noqa: BLE001  # stores are foreign code, and the load can do without
             log.warning("The checkpoint could not be read, so the load starts at the beginning: %r", error)
-            return Account(), True
+            return None, True
         if state is None:
-            return Account(), False
+            return None, False
         changed = self._changed(state)
-        if changed:
+        account = None
+        if changed is None:
+            try:
+                account = _account_of(state["account"])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                changed = f"what it left cannot be read ({error!r})"
+        if changed is not None:
             log.warning("An earlier try cannot be continued, so the load starts again: %s", changed)
-            return Account(), True
-        return Account.from_state(state["account"]), True
+        return account, True
 
-    def save(self, account: Account) -> None:
-        """Store the account; a failure is logged."""
+    def save(self, account: Account, seconds: float) -> None:
+        """Store the account; a failure is logged.
+
+        :param seconds: time that this try has taken.
+        """
         if self._store is None:
             return
+        state = {
+            "version": _VERSION,
+            "fingerprint": self._mark,
+            "account": _state_of(account.settled, seconds),
+        }
         try:
-            self._store.save({"version": _VERSION, "fingerprint": self._mark, "account": account.to_state()})
+            self._store.save(state)
         except Exception as error:  # noqa: BLE001  # as above
             log.warning("The checkpoint could not be stored, a retry may send more again: %r", error)
 
-    def _changed(self, state: dict[str, Any]) -> str | None:
-        if state.get("version") != _VERSION:
+    def _changed(self, state: object) -> str | None:
+        if not isinstance(state, Mapping) or state.get("version") != _VERSION:
             return "it was made by another version of this package"
         before = state.get("fingerprint") or {}
         unknown = [name for name, digest in self._mark.items() if digest is None]
@@ -97,3 +114,47 @@ class Journal:
             )
         differing = [name for name, digest in self._mark.items() if before.get(name) != digest]
         return f"the {' and the '.join(differing)} changed" if differing else None
+
+
+def _state_of(account: Account, seconds: float) -> dict[str, Any]:
+    return {
+        "position": list(account.position),
+        "sent_to": list(account.sent_to),
+        "last_accepted": account.last_accepted and list(account.last_accepted),
+        "complete": account.complete,
+        "chunks": account.chunks,
+        "accepted": account.accepted,
+        "rejected": account.rejected,
+        "superseded": account.superseded,
+        "bytes_read": account.bytes_read,
+        "bytes_sent": account.bytes_sent,
+        "batches": account.batches,
+        "retries": account.retries,
+        "seconds": round(account.seconds + seconds, 3),
+        "mutation_ids": list(account.mutation_ids),
+        "messages": list(account.messages),
+        "probes": [[probe.id, probe.digest] for probe in account.probes],
+        "named": [list(reject) for reject in account.named],
+    }
+
+
+def _account_of(state: Mapping[str, Any]) -> Account:
+    return Account(
+        position=Position(*state["position"]),
+        sent_to=Position(*state["sent_to"]),
+        last_accepted=state["last_accepted"] and Position(*state["last_accepted"]),
+        complete=state["complete"],
+        chunks=state["chunks"],
+        accepted=state["accepted"],
+        rejected=state["rejected"],
+        superseded=state["superseded"],
+        bytes_read=state["bytes_read"],
+        bytes_sent=state["bytes_sent"],
+        batches=state["batches"],
+        retries=state["retries"],
+        seconds=state["seconds"],
+        mutation_ids=list(state["mutation_ids"]),
+        messages=list(state["messages"]),
+        probes=[Probe(*probe) for probe in state["probes"]],
+        named=[Reject(*reject) for reject in state["named"]],
+    )

@@ -1,17 +1,19 @@
 """Cut a stream of checked records into chunks: a state machine without I/O.
 
-A chunk is what one request sends. It closes on count or bytes, and never holds an id twice: which of two records
+A chunk is what one request sends. It closes on count, bytes or age, and never holds an id twice: which of two records
 with one id wins within a request is not documented, so it is settled here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from airflow_provider_vectorize.client.types import Pieces
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import START, Item, Position
@@ -43,6 +45,7 @@ class Chunk:
     :param entries: its records by id, in the order of sending.
     :param superseded: records left out, since another one of this chunk has their id.
     :param rejects: records left out, since they are invalid.
+    :param kept: these as lines of the rejects folder, as far as they are kept.
     :param bytes_read: bytes of all these in the source, after decompression.
     """
 
@@ -53,48 +56,39 @@ class Chunk:
     entries: dict[str, Entry] = field(default_factory=dict)
     superseded: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
     bytes_read: int = 0
 
     def line(self, entry: Entry) -> bytes:
         """Give the line of one of its records, with the newline."""
         return bytes(self.text[entry.begin : entry.end])
 
+    def body(self, entries: Iterable[Entry]) -> Pieces:
+        """Give the lines of some of its records as the body of a request, without a copy of them."""
+        return Pieces(self._runs(entries))
 
-class Lines:
-    """Lines of some records of a chunk as the body of a request, without a copy of them.
-
-    :param text: the text of the chunk.
-    :param entries: what to send of it, in this order.
-    """
-
-    def __init__(self, text: memoryview, entries: Sequence[Entry]) -> None:
-        self._text = text
-        self._entries = entries
-        self._size = sum(entry.end - entry.begin for entry in entries)
-
-    def __len__(self) -> int:
-        return self._size
-
-    def __iter__(self) -> Iterator[memoryview]:
+    def _runs(self, entries: Iterable[Entry]) -> Iterator[memoryview]:
         begin = end = 0
-        for entry in self._entries:
+        for entry in entries:
             if entry.begin != end:
                 if begin != end:
-                    yield self._text[begin:end]
+                    yield self.text[begin:end]
                 begin = entry.begin
             end = entry.end
         if begin != end:
-            yield self._text[begin:end]
+            yield self.text[begin:end]
 
 
 class Chunker:
     """Collect records until a chunk is full.
 
     :param max_vectors: records in a chunk; as many may be superseded, and as many rejected.
-    :param max_bytes: bytes of its text, and of its rejects.
+    :param max_bytes: bytes of its text and of the rejects that are kept, together.
+    :param max_seconds: age of its first record; looked at when the next one comes.
     :param keep: which of several records of one chunk with the same id is sent.
     :param start: place in the source where the first chunk begins.
     :param number: number of the first chunk.
+    :param clock: tells seconds, monotonic.
     """
 
     def __init__(
@@ -103,21 +97,29 @@ class Chunker:
         max_vectors: int,
         max_bytes: int,
         keep: Literal["first", "last"],
+        max_seconds: float = float("inf"),
         start: Position = START,
         number: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._max_vectors = max_vectors
         self._max_bytes = max_bytes
+        self._max_seconds = max_seconds
         self._keep = keep
-        self._used = 0
-        self._open(number, start)
+        self._clock = clock
+        self._used = self._kept_bytes = 0
+        self._since = 0.0
+        self._chunk = Chunk(number, start, start)
 
     def add(self, record: Record, item: Item) -> Chunk | None:
         """Take a record; returns the chunk before it when the record does not fit any more."""
-        full = None
-        if self._is_full(record):
-            full = self._close()
-        self._read(item)
+        entries = self._chunk.entries
+        full = self._take(
+            item,
+            len(record.line),
+            too_many=len(entries) + (record.id not in entries) > self._max_vectors
+            or len(self._chunk.superseded) >= self._max_vectors,
+        )
         chunk = self._chunk
         entry = Entry(record.id, self._used, self._used + len(record.line), item.start)
         if not self._used:
@@ -132,45 +134,46 @@ class Chunker:
         chunk.entries[record.id] = entry
         return full
 
-    def reject(self, reject: Reject, item: Item) -> Chunk | None:
-        """Take note of an invalid record; returns the chunk before it when the notes are full."""
-        full = None
-        rejects = self._chunk.rejects
-        too_many_bytes = self._rejected_bytes + len(reject.kept) > self._max_bytes
-        if len(rejects) >= self._max_vectors or (rejects and too_many_bytes):
-            full = self._close()
-        self._read(item)
+    def reject(self, reject: Reject, kept: bytes | None, item: Item) -> Chunk | None:
+        """Take note of an invalid record; returns the chunk before it when there is no room for it any more.
+
+        :param kept: the record as a line of the rejects folder, if it is kept.
+        """
+        full = self._take(item, len(kept or b""), too_many=len(self._chunk.rejects) >= self._max_vectors)
         self._chunk.rejects.append(reject)
-        self._rejected_bytes += len(reject.kept)
+        if kept is not None:
+            self._chunk.kept.append(kept)
+            self._kept_bytes += len(kept)
         return full
 
     def flush(self) -> Chunk | None:
         """Close the last chunk; None if there is nothing in it."""
-        return self._close() if self._chunk.entries or self._chunk.rejects else None
+        return self._close() if self._holds_any() else None
 
-    def _read(self, item: Item) -> None:
+    def _take(self, item: Item, size: int, *, too_many: bool) -> Chunk | None:
+        full = None
+        if self._holds_any() and (
+            too_many
+            or self._used + self._kept_bytes + size > self._max_bytes
+            or self._clock() - self._since >= self._max_seconds
+        ):
+            full = self._close()
+        if not self._holds_any():
+            self._since = self._clock()
         self._chunk.end = item.end
         self._chunk.bytes_read += item.end.offset - item.start.offset
+        return full
+
+    def _holds_any(self) -> bool:
+        return bool(self._chunk.entries or self._chunk.rejects)
 
     def _room(self) -> memoryview:
         # Filling fresh memory costs several times as much as copying does, unless it comes in huge pages: numpy asks
         # for these. What is not filled takes no memory.
         return np.empty(self._max_bytes, np.uint8).data
 
-    def _is_full(self, record: Record) -> bool:
-        entries = self._chunk.entries
-        return (
-            len(entries) + (record.id not in entries) > self._max_vectors
-            or len(self._chunk.superseded) >= self._max_vectors
-            or self._used + len(record.line) > self._max_bytes
-        )
-
-    def _open(self, number: int, start: Position) -> None:
-        self._chunk = Chunk(number, start, start)
-        self._used = 0
-        self._rejected_bytes = 0
-
     def _close(self) -> Chunk:
         chunk = self._chunk
-        self._open(chunk.number + 1, chunk.end)
+        self._chunk = Chunk(chunk.number + 1, chunk.end, chunk.end)
+        self._used = self._kept_bytes = 0
         return chunk

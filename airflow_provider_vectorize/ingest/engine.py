@@ -1,4 +1,4 @@
-"""The load: source -> record -> chunk -> request -> mutation -> report."""
+"""The load: source -> record -> chunk -> window -> outcome -> account, checkpoint, progress -> report."""
 
 from __future__ import annotations
 
@@ -6,28 +6,72 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from typing import Protocol, Self
 
 from airflow_provider_vectorize.client.errors import (
     EmptySourceError,
+    IngestAbortedError,
     InvalidRecordError,
     RejectsError,
     TooManyRejectsError,
     VectorizeError,
 )
+from airflow_provider_vectorize.client.types import Body, Index, Mutation, UnparsableBehavior, Vector
+from airflow_provider_vectorize.ending import Ending, State
+from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fingerprint
+from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
-from airflow_provider_vectorize.ingest.pipeline import Client, Pipeline
-from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, RejectsFolder, listing
-from airflow_provider_vectorize.ingest.report import Account, Report
-from airflow_provider_vectorize.ingest.sources import START, as_source
+from airflow_provider_vectorize.ingest.probes import SentIds, choose
+from airflow_provider_vectorize.ingest.records import Checker, FlawError
+from airflow_provider_vectorize.ingest.refusals import Delivery
+from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, Reject, RejectsFolder, listing
+from airflow_provider_vectorize.ingest.report import Report
+from airflow_provider_vectorize.ingest.sending import Window
+from airflow_provider_vectorize.ingest.sources import START, Position, Source, as_source
+from airflow_provider_vectorize.visibility import Probe
 
 log = logging.getLogger(__name__)
 
 #: Seconds between two lines of progress in the log, at least.
 PROGRESS_SECONDS = 5.0
+#: Seconds that a load waits to choose the records by which it can be recognised: it can do without.
+PROBE_SECONDS = 10.0
+
+
+class Client(Protocol):
+    """What a load needs of :class:`~airflow_provider_vectorize.client.VectorizeClient`; safe to use from threads."""
+
+    account_id: str
+
+    def within(
+        self, ending: Ending | None = None, *, seconds: float | None = None, max_attempts: int | None = None
+    ) -> Self:
+        """Give the same client for a piece of work with bounds."""
+        ...
+
+    def get_index(self, index_name: str) -> Index:
+        """Get an index and its configuration."""
+        ...
+
+    def get_by_ids(self, index_name: str, ids: list[str]) -> Sequence[Vector]:
+        """Get vectors; ids that are not in the index are left out."""
+        ...
+
+    def upsert(
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
+    ) -> Mutation:
+        """Send one body of NDJSON: vectors whose id exists are replaced."""
+        ...
+
+    def insert(
+        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
+    ) -> Mutation:
+        """Send one body of NDJSON: vectors whose id exists are left as they are."""
+        ...
 
 
 def ingest(
@@ -44,8 +88,8 @@ def ingest(
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
-    Whatever it raises names what was accepted and from where on nothing was, and has the report of that as
-    ``error.report``.
+    Whatever it raises of this package names what was accepted and from where on nothing was, and has the report of
+    that as ``error.report``. However it ends, no thread of it is alive then and no request of it leaves any more.
 
     :param client: the client; its retries are the only ones.
     :param index_name: the index, which must exist.
@@ -56,11 +100,10 @@ def ingest(
     :param checkpoint: where to remember how far the load has come. A load from files goes on there; any other starts
         again.
     :param progress: called with the report so far whenever more was settled.
-    :param stop: ends the load when set, from any thread: no chunk is begun any more, those under way are given 1.5
-        seconds, the checkpoint is stored. Requests that take longer go on until ``client.abort()`` cuts them. A read
-        of the source that hangs is not interrupted.
-    :param tried_before: an earlier try may have sent something of this load: no record can then be known to differ
-        from what the index will show.
+    :param stop: ends the load when set, from any thread: nothing is begun and no wait goes on, requests under way are
+        given 1.5 seconds and then cut, the checkpoint is stored. A read of the source that hangs is not interrupted.
+    :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
+        record can be known to differ from what the index will show.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
     :raises SourceError: the input is missing, breaks off or cannot be read.
@@ -69,8 +112,10 @@ def ingest(
     :raises IngestAbortedError: ``stop`` was set.
     :raises VectorizeError: what the client raised.
     """
+    begun = time.monotonic()
+    ending = Ending(stop=stop)
+    client = client.within(ending)
     source = as_source(records)
-    started = time.monotonic()
     index = client.get_index(index_name)
     mark = fingerprint(
         index=[client.account_id, index_name, index.created_on],
@@ -78,9 +123,8 @@ def ingest(
         sources=source.identity(),
     )
     journal = Journal(checkpoint, mark)
-    # A retry writes the same names again; loads that cannot be told apart never do.
-    run = uuid.uuid4().hex[:16] if None in mark.values() else fingerprint(run=mark)["run"]
-    account, continued = journal.open()
+    known, found = journal.open()
+    account = known or Account()
     resumed_from = None if account.position == START else account.position.within(source.names)
     if account.complete:
         log.info("An earlier try has loaded all of it, so nothing is sent")
@@ -88,72 +132,263 @@ def ingest(
         log.info("Going on at %s, line %d: %d records are settled", *resumed_from, account.records)
 
     def report(*, failed: bool = False) -> Report:
-        return account.report(
+        return Report.of(
+            account,
             index_name,
             options,
             source.names,
-            seconds=time.monotonic() - started,
+            seconds=time.monotonic() - begun,
             resumed_from=resumed_from,
             failed=failed,
         )
 
-    pipeline = Pipeline(
-        client,
-        index_name,
+    load = Load(
         source,
+        Checker(
+            index.dimensions,
+            namespace=options.namespace,
+            compact=options.compact,
+            max_bytes=options.max_batch_bytes,
+        ),
+        _sender(client, index_name, options),
         options,
-        dimensions=index.dimensions,
-        account=account,
-        keep_rejects=rejects is not None,
-        probing=not (tried_before or continued),
-        stop=stop or threading.Event(),
+        account,
+        ending,
+        save=lambda: journal.save(account, time.monotonic() - begun),
+        settled=None if progress is None else lambda: progress(report()),
+        rejects=rejects,
+        # A retry writes the same names again; loads that cannot be told apart never do.
+        run=uuid.uuid4().hex[:16] if None in mark.values() else str(fingerprint(run=mark)["run"]),
     )
-    pace = _Pace(started)
+    if known is not None or not (found or tried_before):
+        load.choose_probes = _chooser(client, index_name, options)
     try:
         if not account.complete:
-            journal.save(account)
-            with closing(pipeline.outcomes()) as outcomes:
-                for outcome in outcomes:
-                    _keep_rejects(outcome, rejects, run)
-                    if account.add(outcome):
-                        journal.save(account)
-                    pace.log(account)
-                    if progress is not None:
-                        progress(report())
-        account.remark(*pipeline.remarks())
+            load.run()
+            _remark(index_name, account, options, load.checker)
         _judge(account, options)
     except VectorizeError as error:
         error.report = report(failed=True)
-        error.args = (_explain(error, account, rejects, error.report), *error.args[1:])
+        blind = tried_before and known is None
+        error.args = (_explain(error, account, rejects, error.report, blind=blind), *error.args[1:])
         raise
     return report()
+
+
+class Load:
+    """The way of the records of one load, in the thread of the caller; only requests have threads of their own.
+
+    :param source: what to read.
+    :param checker: makes a record of what was read.
+    :param send: makes one request.
+    :param options: how.
+    :param account: where to begin; everything is entered there.
+    :param ending: ends the load.
+    :param save: stores the account.
+    :param settled: told whenever more is settled.
+    :param rejects: folder for the refused records.
+    :param run: tells the files in that folder from those of other loads.
+    """
+
+    #: Chooses probes of the last chunk; None: no record is known to differ from what the index will show.
+    choose_probes: Callable[[Chunk, SentIds, Position], list[Probe]] | None = None
+
+    def __init__(
+        self,
+        source: Source,
+        checker: Checker,
+        send: Callable[[Chunk, Sequence[Entry]], Mutation],
+        options: IngestOptions,
+        account: Account,
+        ending: Ending,
+        *,
+        save: Callable[[], None],
+        settled: Callable[[], None] | None,
+        rejects: RejectsFolder | None,
+        run: str,
+    ) -> None:
+        self.checker = checker
+        self._source = source
+        self._options = options
+        self._account = account
+        self._ending = ending
+        self._save = save
+        self._tell = settled
+        self._rejects = rejects
+        self._run_name = run
+        self._sent = SentIds()
+        self._last_line: bytes | None = None
+        self._pace = _Pace(account)
+        self._chunker = Chunker(
+            max_vectors=options.max_batch_vectors,
+            max_bytes=options.max_batch_bytes,
+            max_seconds=options.flush_seconds,
+            keep="last" if options.operation == "upsert" else "first",
+            start=account.position,
+            number=account.chunks,
+        )
+        self._delivery = Delivery(send, source.names, options, rejects is not None, ending)
+        self._delivery.count_rejects(account.rejected)
+        self._window = Window(self._delivery.deliver, options.max_in_flight, ending)
+
+    def run(self) -> None:
+        """Load all that is left."""
+        try:
+            for chunk in self._full_chunks():
+                self._send(chunk)
+                self._sent.add(chunk.entries)
+            self._settle_all()
+            self._finish(self._chunker.flush())
+        except BaseException as error:
+            # What is under way still counts, whatever the reason.
+            self._ending.come_to(State.FAILING if isinstance(error, Exception) else State.STOPPING)
+            for outcome in self._window.drain():
+                with suppress(Exception):
+                    self._settle(outcome)
+            if isinstance(error, Exception):
+                self._interrupt()  # what the stop has caused is not the reason
+            raise
+        finally:
+            self._window.close()
+            self._save()
+
+    def _full_chunks(self) -> Iterator[Chunk]:
+        for item in self._source.read(self._account.position, self._interrupt):
+            try:
+                record = self.checker.check(item.data)
+            except FlawError as flaw:
+                name = self._source.names[item.end.source]
+                reject = Reject(name, item.end.line, flaw.record_id, flaw.code, flaw.reason)
+                if self._options.on_invalid == "fail":
+                    raise reject.error() from None
+                self._delivery.count_rejects(1)
+                kept = None if self._rejects is None else reject.with_record(item.data)
+                full = self._chunker.reject(reject, kept, item)
+            else:
+                full = self._chunker.add(record, item)
+            if full is not None:
+                yield full
+
+    def _send(self, chunk: Chunk) -> None:
+        for outcome in self._window.make_room(chunk):
+            self._settle(outcome)
+        self._interrupt()
+        self._account.sending_to(chunk.end)
+        self._save()
+        self._window.send(chunk)
+
+    def _settle_all(self) -> None:
+        for outcome in self._window.drain():
+            self._settle(outcome)
+        self._interrupt()
+
+    def _settle(self, outcome: Outcome) -> None:
+        if outcome.kept and self._rejects is not None:
+            try:
+                self._rejects.write(f"rejects-{self._run_name}-{outcome.number:06}.ndjson", outcome.kept)
+            except RejectsError as error:
+                outcome.error = outcome.error or error
+        if outcome.last_accepted is not None:
+            self._last_line = outcome.last_accepted[0]
+        self._account.add(outcome)
+        self._pace.log()
+        if self._tell is not None:
+            self._tell()
+        if outcome.error is not None:
+            raise outcome.error
+
+    def _finish(self, last: Chunk | None) -> None:
+        """Send the last chunk, alone: its mutation is the fence of the whole load."""
+        fence: Outcome | None = None
+        probes: list[Probe] = []
+        if last is not None:
+            if self.choose_probes is not None:
+                probes = self.choose_probes(last, self._sent, self._account.sent_before)
+            fence = self._send_alone(last)
+        if fence is None or not fence.mutations:
+            # Nothing of it was accepted, so the fence is the last record that was, once more.
+            self._repeat_last_accepted()
+        else:
+            # Of a chunk that was taken apart, earlier pieces can be seen before the fence can.
+            refused = {reject.id for reject in fence.rejects}
+            self._account.probes = [
+                each for each in probes if each.id in fence.last_ids and each.id not in refused
+            ]
+        self._account.complete = True
+
+    def _send_alone(self, chunk: Chunk) -> Outcome:
+        self._send(chunk)
+        [outcome] = self._window.drain()
+        self._settle(outcome)
+        return outcome
+
+    def _repeat_last_accepted(self) -> None:
+        line, place = self._last_line, self._account.last_accepted
+        if line is None and place is not None:  # accepted by an earlier try
+            item = next(self._source.read(place, self._interrupt))
+            line = self.checker.check(item.data).line
+        if line is not None:
+            end = self._account.position
+            entry = Entry("", 0, len(line), end)
+            chunk = Chunk(self._account.chunks, end, end, memoryview(line), {entry.id: entry})
+            self._send_alone(chunk)
+            self._account.accepted -= 1  # once more
+
+    def _interrupt(self) -> None:
+        if self._ending.state >= State.STOPPING:
+            raise IngestAbortedError("The load was told to stop")
 
 
 class _Pace:
     """Lines of progress in the log, not too many."""
 
-    def __init__(self, now: float) -> None:
-        self._started = self._logged = now
+    def __init__(self, account: Account) -> None:
+        self._account = account
+        self._sent_before = account.bytes_sent
+        self._begun = self._logged = time.monotonic()
 
-    def log(self, account: Account) -> None:
+    def log(self) -> None:
         now = time.monotonic()
         if now - self._logged >= PROGRESS_SECONDS:
             self._logged = now
-            megabytes = account.bytes_sent / 1e6
+            account = self._account
             log.info(
                 "%d vectors, %.0f MB sent, %.1f MB/s",
                 account.accepted,
-                megabytes,
-                megabytes / (now - self._started),
+                account.bytes_sent / 1e6,
+                (account.bytes_sent - self._sent_before) / 1e6 / (now - self._begun),
             )
 
 
-def _keep_rejects(outcome: Outcome, folder: RejectsFolder | None, run: str | None) -> None:
-    if outcome.rejects and folder is not None:
-        try:
-            folder.write(f"rejects-{run}-{outcome.number:06}.ndjson", outcome.rejects)
-        except RejectsError as error:
-            outcome.error = outcome.error or error
+def _sender(
+    client: Client, index_name: str, options: IngestOptions
+) -> Callable[[Chunk, Sequence[Entry]], Mutation]:
+    operation = client.upsert if options.operation == "upsert" else client.insert
+    return lambda chunk, entries: operation(index_name, chunk.body(entries), options.unparsable_behavior)
+
+
+def _chooser(
+    client: Client, index_name: str, options: IngestOptions
+) -> Callable[[Chunk, SentIds, Position], list[Probe]]:
+    def look(ids: list[str]) -> Sequence[Vector]:
+        return client.within(seconds=PROBE_SECONDS, max_attempts=1).get_by_ids(index_name, ids)
+
+    return lambda chunk, sent, since: choose(
+        look, chunk, sent, since=since, only_absent=options.operation == "insert"
+    )
+
+
+def _remark(index_name: str, account: Account, options: IngestOptions, checker: Checker) -> None:
+    """Say what the user should know of a load that went well."""
+    remarks = []
+    if checker.undocumented:
+        fields = ", ".join(sorted(checker.undocumented))
+        remarks.append(f"sent as they are, though the API does not document them: the fields {fields}")
+    if options.unparsable_behavior == "discard":
+        remarks.append('with unparsable_behavior="discard" the API does not tell how many records it dropped')
+    for remark in remarks:
+        log.warning("Load into %s: %s", index_name, remark)
+    account.remark(*remarks)
 
 
 def _judge(account: Account, options: IngestOptions) -> None:
@@ -167,7 +402,9 @@ def _judge(account: Account, options: IngestOptions) -> None:
         raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
 
 
-def _explain(error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report) -> str:
+def _explain(
+    error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report, *, blind: bool
+) -> str:
     lines = [str(error)]
     if account.rejected and not isinstance(error, InvalidRecordError):
         where = "" if folder is None else f", all of them in {folder.name}"
@@ -182,5 +419,10 @@ def _explain(error: VectorizeError, account: Account, folder: RejectsFolder | No
             + "."
         )
     if report.stopped_at is not None:
-        lines.append("From {}, line {} on, nothing was accepted.".format(*report.stopped_at))
+        place = "{}, line {}".format(*report.stopped_at)
+        lines.append(
+            f"From {place} on, this try has loaded nothing; what an earlier try has sent may be in the index."
+            if blind
+            else f"From {place} on, nothing was accepted."
+        )
     return "\n".join(lines)

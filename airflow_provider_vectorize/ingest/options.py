@@ -33,6 +33,7 @@ class IngestOptions:
     :param max_batch_vectors: vectors in a request, 1 to 5,000 (limits page).
     :param max_batch_bytes: bytes in a request, 1 to 100,000,000 (limits page); 32 MiB by default.
     :param max_in_flight: requests under way at a time, 1 to 64.
+    :param flush_seconds: a request goes out, however small, when the next record comes so long after its first.
     :param unparsable_behavior: ``discard`` makes the API drop bad lines instead of refusing the request; it does not
         say how many, so that the number of accepted records is unknown.
     :raises InvalidArgumentError: naming the option and its limits.
@@ -46,6 +47,7 @@ class IngestOptions:
     max_batch_vectors: int = MAX_UPLOAD_VECTORS
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
     max_in_flight: int = 4
+    flush_seconds: float = 30.0
     unparsable_behavior: UnparsableBehavior = "error"
 
     def __post_init__(self) -> None:
@@ -57,6 +59,10 @@ class IngestOptions:
         self._within("max_batch_vectors", 1, MAX_UPLOAD_VECTORS)
         self._within("max_batch_bytes", 1, MAX_UPLOAD_BYTES)
         self._within("max_in_flight", 1, MAX_IN_FLIGHT)
+        if not _is_positive(self.flush_seconds):
+            raise InvalidArgumentError(
+                f"flush_seconds must be a number of seconds above 0, got {self.flush_seconds!r}"
+            )
         if self.namespace is not None:
             self._check_namespace(self.namespace)
 
@@ -94,3 +100,7 @@ class IngestOptions:
             raise InvalidArgumentError(
                 f"namespace takes {size} bytes, at most {MAX_NAMESPACE_BYTES} are allowed: {namespace[:20]!r}..."
             )
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

@@ -9,7 +9,6 @@ from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.ingest.chunks import Chunk
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import Position
-from airflow_provider_vectorize.visibility import Probe
 
 
 @dataclass(slots=True)
@@ -21,14 +20,13 @@ class Outcome:
     :param end: place up to which it settles the source.
     :param superseded: its records that gave way to another one with their id.
     :param rejects: its records that were refused, here or by the API.
+    :param kept: these as lines of the rejects folder, as far as they are kept.
     :param bytes_read: bytes of all its records in the source, after decompression.
     :param accepted: its records that the API accepted.
     :param bytes_sent: bytes of the bodies that the API accepted.
     :param mutations: the API's answers, in the order of sending; several after a refusal.
     :param last_accepted: line of its last accepted record, and the place before that record.
     :param last_ids: ids that its last mutation wrote.
-    :param probes: records by which the load can be recognised; only of the last chunk.
-    :param is_last: the load is complete with it.
     :param error: why it was not delivered as a whole.
     :param unsettled: after an error, places before the records that were neither accepted nor refused.
     """
@@ -38,25 +36,30 @@ class Outcome:
     end: Position
     superseded: int = 0
     rejects: list[Reject] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)
     bytes_read: int = 0
     accepted: int = 0
     bytes_sent: int = 0
     mutations: list[Mutation] = field(default_factory=list)
     last_accepted: tuple[bytes, Position] | None = None
     last_ids: Collection[str] = ()
-    probes: Sequence[Probe] = ()
-    is_last: bool = False
-    error: Exception | None = None
+    error: BaseException | None = None
     unsettled: Sequence[Position] = ()
 
     @classmethod
     def of(cls, chunk: Chunk) -> Outcome:
         """Begin with what is known before sending."""
         return cls(
-            chunk.number, chunk.start, chunk.end, len(chunk.superseded), list(chunk.rejects), chunk.bytes_read
+            chunk.number,
+            chunk.start,
+            chunk.end,
+            len(chunk.superseded),
+            list(chunk.rejects),
+            list(chunk.kept),
+            chunk.bytes_read,
         )
 
-    def fail(self, chunk: Chunk, error: Exception, settled: Container[str] = ()) -> None:
+    def fail(self, chunk: Chunk, error: BaseException, settled: Container[str] = ()) -> None:
         """Note that the chunk was not delivered as a whole.
 
         :param chunk: the chunk.

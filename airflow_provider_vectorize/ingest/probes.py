@@ -12,6 +12,7 @@ from airflow_provider_vectorize.client.errors import VectorizeError
 from airflow_provider_vectorize.client.limits import MAX_GET_IDS
 from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.ingest.chunks import Chunk
+from airflow_provider_vectorize.ingest.sources import Position
 from airflow_provider_vectorize.visibility import MAX_PROBES, Probe, digest
 
 log = logging.getLogger(__name__)
@@ -42,19 +43,34 @@ class SentIds:
 
 
 def choose(
-    get_by_ids: Callable[[list[str]], Sequence[Vector]], chunk: Chunk, sent: SentIds, *, only_absent: bool
+    get_by_ids: Callable[[list[str]], Sequence[Vector]],
+    chunk: Chunk,
+    sent: SentIds,
+    *,
+    since: Position,
+    only_absent: bool,
 ) -> list[Probe]:
     """Look at some ids of the last chunk right before it is sent.
 
     :param get_by_ids: reads vectors from the index.
     :param chunk: the last chunk.
     :param sent: ids of the chunks before it: those may be in the index already, not visible yet.
+    :param since: what comes before that place may have been sent by an earlier try.
     :param only_absent: for an insert, which leaves what is there.
     :returns: at most :data:`MAX_PROBES` records that read otherwise than they will be sent. None of them if the
         index cannot be read: the wait then has the watermark alone.
     """
     # From the end: should the chunk be taken apart, the last records are those of its last mutation.
-    fresh = list(islice((each for each in reversed(chunk.entries) if each not in sent), MAX_GET_IDS))
+    fresh = list(
+        islice(
+            (
+                entry.id
+                for entry in reversed(chunk.entries.values())
+                if entry.id not in sent and entry.start >= since
+            ),
+            MAX_GET_IDS,
+        )
+    )
     if not fresh:
         return []
     try:

@@ -17,7 +17,8 @@ from airflow_provider_vectorize.client.errors import (
     TooManyRejectsError,
 )
 from airflow_provider_vectorize.client.types import Mutation
-from airflow_provider_vectorize.ingest.chunks import Chunk, Entry, Lines
+from airflow_provider_vectorize.ending import Ending, State
+from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.rejects import Reject
@@ -28,7 +29,8 @@ MAX_EXTRA_REQUESTS = 50
 _NAMED_ID = re.compile(r'\bid="(.*?)"(?:[,;]|$)')
 _NAMED_LINE = re.compile(r"\bline Some\((\d+)\)")
 
-Send = Callable[[Lines], Mutation]
+#: Makes one request of some records of a chunk.
+Send = Callable[[Chunk, Sequence[Entry]], Mutation]
 
 
 class Delivery:
@@ -38,7 +40,7 @@ class Delivery:
     :param names: names of the sources.
     :param options: what a refusal means.
     :param keep_rejects: whether refused records are kept whole.
-    :param halted: whether the load was told to stop; asked before every extra request.
+    :param ending: of the load; looked at before every extra request.
     """
 
     def __init__(
@@ -47,14 +49,13 @@ class Delivery:
         names: Sequence[str],
         options: IngestOptions,
         keep_rejects: bool,
-        *,
-        halted: Callable[[], bool],
+        ending: Ending,
     ) -> None:
         self.send = send
         self.names = names
         self.options = options
         self.keep_rejects = keep_rejects
-        self.halted = halted
+        self.ending = ending
         self._rejected = 0
         self._lock = threading.Lock()
 
@@ -70,7 +71,7 @@ class Delivery:
         course = _Course(self, chunk, outcome)
         try:
             course.deliver(list(chunk.entries.values()))
-        except Exception as error:  # noqa: BLE001  # raised again in the thread that reads the outcome
+        except BaseException as error:  # noqa: BLE001  # raised again in the thread that reads the outcome
             outcome.fail(chunk, error, course.settled)
         return outcome
 
@@ -88,13 +89,12 @@ class _Course:
     def deliver(self, piece: list[Entry]) -> None:
         if not piece:
             return
-        body = Lines(self._chunk.text, piece)
         try:
-            mutation = self._request(body)
+            mutation = self._request(piece)
         except InvalidVectorError as refusal:
             self._take_apart(piece, refusal)
         else:
-            self._accept(piece, mutation, len(body))
+            self._accept(piece, mutation)
 
     def _take_apart(self, piece: list[Entry], refusal: InvalidVectorError) -> None:
         if len(piece) == 1:
@@ -111,21 +111,21 @@ class _Course:
         self.deliver(piece[:middle])
         self.deliver(piece[middle:])
 
-    def _request(self, body: Lines) -> Mutation:
+    def _request(self, piece: list[Entry]) -> Mutation:
         if self._requests:
-            if self._delivery.halted():
+            if self._delivery.ending.state >= State.STOPPING:
                 raise IngestAbortedError("The load was told to stop")
             if self._requests > MAX_EXTRA_REQUESTS:
                 raise TooManyRejectsError(
                     f"the API goes on refusing parts of one chunk: given up after {MAX_EXTRA_REQUESTS} extra requests"
                 )
         self._requests += 1
-        return self._delivery.send(body)
+        return self._delivery.send(self._chunk, piece)
 
-    def _accept(self, piece: list[Entry], mutation: Mutation, sent: int) -> None:
+    def _accept(self, piece: list[Entry], mutation: Mutation) -> None:
         self._outcome.mutations.append(mutation)
         self._outcome.accepted += len(piece)
-        self._outcome.bytes_sent += sent
+        self._outcome.bytes_sent += sum(entry.end - entry.begin for entry in piece)
         self._outcome.last_accepted = self._chunk.line(piece[-1]), piece[-1].start
         self._outcome.last_ids = {entry.id for entry in piece}
         self.settled |= self._outcome.last_ids
@@ -140,7 +140,7 @@ class _Course:
             f"refused by the API: {refusal.reason or refusal}",
         )
         if self._delivery.keep_rejects:
-            reject = reject.with_record(self._chunk.line(entry))
+            self._outcome.kept.append(reject.with_record(self._chunk.line(entry)))
         self._outcome.rejects.append(reject)
         successor = self._successor(entry.id)
         if successor is None:

@@ -19,14 +19,13 @@ _DUMP = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_
 
 
 class Reject(NamedTuple):
-    """A refused record.
+    """A note of a refused record.
 
     :param source: name of its source.
     :param line: its line there, or its position in an iterable, counted from 1.
     :param id: its id, as far as it is known.
     :param code: short name of the rule; for what the API refused, the API's code.
     :param reason: the rule and the value that breaks it.
-    :param kept: all this with the record, as a line of the rejects folder; empty when there is none.
     """
 
     source: str
@@ -34,7 +33,6 @@ class Reject(NamedTuple):
     id: str | None
     code: str
     reason: str
-    kept: bytes = b""
 
     def __str__(self) -> str:
         which = "" if self.id is None else f" (id {self.id!r})"
@@ -46,23 +44,16 @@ class Reject(NamedTuple):
             self.reason, source=self.source, line=self.line, record_id=self.id, code=self.code
         )
 
-    def with_record(self, data: object) -> Reject:
-        """Add the record, for the rejects folder.
+    def with_record(self, data: object) -> bytes:
+        """Give it with the record, as a line of the rejects folder.
 
         :param data: a line as bytes, a mapping, or anything that was refused for not being one.
         """
-        note = {
-            "source": self.source,
-            "line": self.line,
-            "id": self.id,
-            "code": self.code,
-            "reason": self.reason,
-        }
+        note = self._asdict()
         try:
-            kept = orjson.dumps(note | {"record": _plain(data)}, option=_DUMP, default=repr)
+            return orjson.dumps(note | {"record": _plain(data)}, option=_DUMP, default=repr)
         except TypeError:
-            kept = orjson.dumps(note | {"record": repr(data)}, option=_DUMP)
-        return self._replace(kept=kept)
+            return orjson.dumps(note | {"record": repr(data)}, option=_DUMP)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +72,7 @@ class RejectsFolder:
     path: str
     name: str
 
-    def write(self, file_name: str, rejects: Sequence[Reject]) -> None:
+    def write(self, file_name: str, lines: Sequence[bytes]) -> None:
         """Write one file, whole: it is closed when this returns. An existing one of that name is replaced.
 
         :raises RejectsError: it cannot be written.
@@ -89,10 +80,10 @@ class RejectsFolder:
         try:
             self.fs.makedirs(self.path, exist_ok=True)
             with self.fs.open(posixpath.join(self.path, file_name), "wb") as stream:
-                stream.write(b"".join(reject.kept for reject in rejects))
+                stream.writelines(lines)
         except Exception as error:
             raise RejectsError(
-                f"{len(rejects)} refused records cannot be written to {self.name}/{file_name}: {error}"
+                f"{len(lines)} refused records cannot be written to {self.name}/{file_name}: {error}"
             ) from error
 
 

@@ -121,7 +121,7 @@ def test_upload_sends_the_body_as_it_is_and_returns_the_mutation(client, api, op
     mutation = getattr(client, operation)("docs", body, "discard")
     assert (mutation.id, mutation.attempts) == ("m-1", 1)
     request = api.last_request
-    assert b"".join(request.body) == bytes(body)
+    assert bytes(request.body) == bytes(body)
     assert request.headers["Content-Type"] == "application/x-ndjson"
     assert request.headers["Content-Length"] == str(len(body))
     assert request.qs == {"unparsable-behavior": ["discard"]}
@@ -218,7 +218,7 @@ def test_list_vectors_follows_the_pages(client, api):
 
 def test_list_vectors_does_not_go_round_in_circles(client, api):
     api.get(f"{BASE}/docs/list", json=ok({"vectors": [], "isTruncated": True, "nextCursor": "same"}))
-    with pytest.raises(UnexpectedAnswerError, match="same page"):
+    with pytest.raises(UnexpectedAnswerError, match="read before"):
         list(client.list_vectors("docs"))
 
 

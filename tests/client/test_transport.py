@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
+import io
 import logging
 import pickle
+import socket
 import threading
 import time as real_time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import requests
+from airflow.models.connection import Connection  # as Airflow 2.11 has it
+from rich.console import Console
+from rich.traceback import Traceback
 
 from airflow_provider_vectorize.client import VectorizeClient, errors
-from airflow_provider_vectorize.client.transport import AbortableAdapter
+from airflow_provider_vectorize.client.transport import _carried_by
+from airflow_provider_vectorize.client.wire import LimitedAdapter, Line
+from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.ending import Ending, State
 from tests.client.conftest import ACCOUNT, BASE, TOKEN, failure, ok
 
 
@@ -120,7 +131,6 @@ def test_an_error_keeps_what_the_api_said(client, api):
         {"text": "<html>Please log in</html>"},
         {"text": ""},
         {"json": [1, 2]},
-        {"json": ok({"mutationId": "m"}), "status_code": 202},
     ],
 )
 def test_an_answer_that_does_not_say_success_is_an_error(client, api, answer):
@@ -180,7 +190,7 @@ def test_the_token_is_never_seen(client, api, caplog):
     )
     with pytest.raises(errors.VectorizeApiError) as caught:
         client.list_indexes()
-    seen = f"{caught.value!r} {caught.value.__dict__} {client!r} {client._transport._auth!r} {caplog.text}"
+    seen = f"{caught.value!r} {caught.value.__dict__} {client!r} {client._transport!r} {caplog.text}"
     assert TOKEN not in seen
 
 
@@ -326,28 +336,244 @@ def test_abort_cuts_the_request_under_way_and_refuses_the_next():
         server.shutdown()
 
 
-def test_a_connection_that_is_made_after_the_abort_is_cut(recorder):
-    class Late(AbortableAdapter):
-        def _opened(self, sock):
-            self.abort()  # in the moment between the look at the flag and the connection
-            super()._opened(sock)
-
+def test_connections_through_a_proxy_keep_to_the_limits_as_well(recorder):
     session = requests.Session()
-    session.mount("http://", Late())
-    with pytest.raises(requests.ConnectionError, match="told to stop"):
-        session.get(f"http://127.0.0.1:{recorder.server_port}/")
-    assert recorder.seen == []
-
-
-def test_connections_through_a_proxy_are_remembered_as_well(recorder):
-    adapter = AbortableAdapter()
-    session = requests.Session()
-    session.mount("http://", adapter)
+    session.mount("http://", LimitedAdapter())
     proxies = {"http": f"http://127.0.0.1:{recorder.server_port}"}
-    for _ in range(2):
-        assert session.get("http://vectorize.invalid/", proxies=proxies).status_code == 200
-    assert [path for path, _ in recorder.seen] == ["http://vectorize.invalid/"] * 2
-    adapter.abort()
-    with pytest.raises(requests.ConnectionError):
-        session.get("http://vectorize.invalid/", proxies=proxies)
+    line = Line(5, 5)
+    with _carried_by(line):
+        for _ in range(2):
+            assert session.get("http://vectorize.invalid/", proxies=proxies).status_code == 200
+        assert [path for path, _ in recorder.seen] == ["http://vectorize.invalid/"] * 2
+        line.cut()
+        with pytest.raises(requests.ConnectionError):
+            session.get("http://vectorize.invalid/", proxies=proxies)
     assert len(recorder.seen) == 2
+
+
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_any_2xx_that_says_success_is_one(client, api, status):
+    api.post(f"{BASE}/docs/upsert", json=ok({"mutationId": "m"}), status_code=status)
+    assert client.upsert("docs", b"{}\n").id == "m"
+
+
+def test_success_beside_errors_is_none(client, api):
+    api.post(
+        f"{BASE}/docs/upsert",
+        json=failure(40099, "not today") | {"success": True, "result": {"mutationId": "m"}},
+    )
+    with pytest.raises(errors.UnexpectedAnswerError, match="code 40099: not today"):
+        client.upsert("docs", b"{}\n")
+
+
+# The clock of an exchange
+
+
+@pytest.fixture
+def raw_server():
+    """Serve connections by a function of the socket, one thread each."""
+    with contextlib.ExitStack() as stack:
+
+        def serve(handle: Callable[[socket.socket], None]) -> str:
+            listener = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+
+            def accept() -> None:
+                with contextlib.suppress(OSError):
+                    while True:
+                        connection, _ = listener.accept()
+                        threading.Thread(target=attend, args=(connection,), daemon=True).start()
+
+            def attend(connection: socket.socket) -> None:
+                with connection, contextlib.suppress(OSError):
+                    handle(connection)
+
+            threading.Thread(target=accept, daemon=True).start()
+            return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+        yield serve
+
+
+def drip(connection, head, drop):
+    connection.recv(1 << 16)
+    connection.sendall(head)
+    for _ in range(600):
+        connection.sendall(drop)
+        real_time.sleep(0.02)
+
+
+DRIPS = {
+    "headers": (b"HTTP/1.1 200 OK\r\nX-Long: ", b"x"),
+    "answer": (b"HTTP/1.1 200 OK\r\nContent-Length: 10000\r\n\r\n", b" "),
+    "100 Continue": (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+}
+
+
+@pytest.mark.parametrize(("head", "drop"), DRIPS.values(), ids=DRIPS)
+def test_an_answer_that_drips_ends_by_the_clock(raw_server, head, drop):
+    url = raw_server(lambda connection: drip(connection, head, drop))
+    client = VectorizeClient(ACCOUNT, TOKEN, base_url=url, timeout=0.2, max_attempts=1)
+    started = real_time.monotonic()
+    with pytest.raises(errors.TransportError):
+        client.list_indexes()
+    assert real_time.monotonic() - started < 4 * 0.2 + 1
+
+
+@pytest.mark.parametrize(("head", "drop"), DRIPS.values(), ids=DRIPS)
+def test_a_call_with_a_deadline_ends_by_then_though_the_timeout_is_long(raw_server, head, drop):
+    url = raw_server(lambda connection: drip(connection, head, drop))
+    client = VectorizeClient(ACCOUNT, TOKEN, base_url=url, timeout=60)
+    started = real_time.monotonic()
+    with pytest.raises(errors.TransportError):
+        client.within(seconds=0.5).list_indexes()
+    assert real_time.monotonic() - started < 1.5
+
+
+def test_a_wait_beyond_the_deadline_is_not_begun(client, api, time):
+    api.get(BASE, status_code=429, headers={"Retry-After": "300"})
+    with pytest.raises(errors.TransportError, match="beyond its deadline"):
+        client.within(seconds=60).list_indexes()
+    assert time.slept == []
+
+
+def test_a_body_that_moves_on_leaves_however_long_it_takes(raw_server):
+    size = 6 << 20
+
+    def slow(connection):
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        got = 0
+        while got < size:
+            got += len(connection.recv(1 << 16))
+            real_time.sleep(0.02)
+        body = b'{"success":true,"errors":[],"messages":[],"result":{"mutationId":"m"}}'
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+
+    client = VectorizeClient(ACCOUNT, TOKEN, base_url=raw_server(slow), timeout=0.5, max_attempts=1)
+    started = real_time.monotonic()
+    assert client.upsert("docs", bytes(size)).id == "m"
+    assert real_time.monotonic() - started > 1, "2 MiB of it took longer than the timeout"
+
+
+def test_a_body_that_does_not_move_ends_with_the_timeout(raw_server):
+    hold = threading.Event()
+    client = VectorizeClient(
+        ACCOUNT, TOKEN, base_url=raw_server(lambda connection: hold.wait(20)), timeout=0.3, max_attempts=1
+    )
+    with pytest.raises(errors.TransportError):
+        client.upsert("docs", bytes(64 << 20))
+    hold.set()
+
+
+def test_the_pool_is_quiet_with_64_requests_under_way(raw_server, caplog):
+    here = threading.Barrier(64)
+
+    def answer(connection):
+        connection.recv(1 << 16)
+        here.wait(20)
+        body = b'{"success":true,"errors":[],"messages":[],"result":[]}'
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        connection.recv(1)
+
+    client = VectorizeClient(ACCOUNT, TOKEN, base_url=raw_server(answer))
+    with ThreadPoolExecutor(64) as pool:
+        assert list(pool.map(lambda _: client.list_indexes(), range(64))) == [[]] * 64
+    assert "pool is full" not in caplog.text
+
+
+# Being told to stop
+
+
+@pytest.mark.parametrize("state", [State.STOPPING, State.OVER])
+def test_a_wait_ends_when_its_work_does(raw_server, state):
+    answer = b"HTTP/1.1 429 Slow down\r\nRetry-After: 300\r\nContent-Length: 0\r\n\r\n"
+
+    def throttle(connection):
+        connection.recv(1 << 16)
+        connection.sendall(answer)
+
+    client = VectorizeClient(ACCOUNT, TOKEN[::-1], base_url=raw_server(throttle))
+    ending, outcomes = Ending(), []
+
+    def call() -> None:
+        try:
+            client.within(ending).list_indexes()
+        except errors.TransportError as error:
+            outcomes.append(str(error))
+
+    threads = [threading.Thread(target=call, daemon=True) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    real_time.sleep(0.3)
+    ending.come_to(state)
+    for thread in threads:
+        thread.join(2)
+    assert len(outcomes) == 3
+    assert all("told to stop" in each for each in outcomes)
+
+
+# Credentials
+
+
+def refusing(token):
+    def refuse(request, context):
+        if request.headers["Authorization"] == f"Bearer {token}":
+            return ok([])
+        context.status_code = 403
+        return failure(10000, "Authentication error")
+
+    return refuse
+
+
+def test_a_token_that_was_replaced_is_read_anew_once_and_the_call_goes_on(make_client, api):
+    api.get(BASE, json=refusing("new"))
+    client = VectorizeClient(ACCOUNT, TOKEN, renew=lambda: "new")
+    assert client.list_indexes() == []
+    assert client.within(seconds=10).list_indexes() == []
+    assert api.call_count == 3
+
+
+@pytest.mark.parametrize("fresh", [TOKEN, "wrong"])
+def test_a_token_that_is_refused_again_is_an_error(api, fresh):
+    api.get(BASE, json=refusing("new"))
+    with pytest.raises(errors.AuthenticationError):
+        VectorizeClient(ACCOUNT, TOKEN, renew=lambda: fresh).list_indexes()
+    assert api.call_count == (1 if fresh == TOKEN else 2)
+
+
+def shown_locals(error: BaseException) -> str:
+    console = Console(file=io.StringIO(), width=500)
+    trace = Traceback.from_exception(
+        type(error),
+        error,
+        error.__traceback__,
+        show_locals=True,
+        locals_max_string=None,
+        locals_max_length=None,
+    )
+    console.print(trace)
+    return console.file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "failing",
+    [
+        lambda: VectorizeClient(ACCOUNT, TOKEN, base_url="http://127.0.0.1:9", max_attempts=1).list_indexes(),
+        lambda: VectorizeClient(ACCOUNT, TOKEN, base_url="http://127.0.0.1:9", max_attempts=1).upsert(
+            "docs", b"x"
+        ),
+        lambda: VectorizeClient("a/b", TOKEN),
+        lambda: VectorizeClient(ACCOUNT, TOKEN, timeout=0),
+        lambda: VectorizeClient(ACCOUNT, TOKEN + "\n"),
+        lambda: VectorizeClient(ACCOUNT, TOKEN, email="a@b.c"),
+        lambda: ConnectionSettings(ACCOUNT, TOKEN, timeout=0).client(),
+        lambda: ConnectionSettings.from_connection(
+            Connection(conn_id="c", login=ACCOUNT, password=TOKEN, extra='{"timeout": 0}')
+        ),
+    ],
+)
+def test_a_traceback_that_shows_locals_does_not_show_the_token(failing):
+    with pytest.raises(errors.VectorizeError) as caught:
+        failing()
+    shown = shown_locals(caught.value)
+    assert "locals" in shown
+    # The lines of this test name the constant.
+    assert TOKEN not in shown

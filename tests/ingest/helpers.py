@@ -14,6 +14,7 @@ import numpy as np
 
 from airflow_provider_vectorize.client.errors import InvalidVectorError
 from airflow_provider_vectorize.client.types import Body, Index, Mutation, Vector
+from airflow_provider_vectorize.ending import Ending
 from airflow_provider_vectorize.ingest import SourceFile
 
 DIMENSIONS = 32
@@ -79,6 +80,9 @@ class FakeClient:
         self._message = message
         self._before = before
         self._lock = threading.Lock()
+
+    def within(self, ending: Ending | None = None, **bounds: Any) -> FakeClient:
+        return self
 
     def get_index(self, index_name: str) -> Index:
         return Index(index_name, DIMENSIONS, "cosine", "", self.created_on, self.created_on)

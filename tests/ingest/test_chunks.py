@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vectorize.ingest.chunks import Chunker, Entry, Lines
+from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import START, Item, Position
@@ -18,8 +18,8 @@ def item(line: int) -> Item:
     return Item(None, Position(0, line - 1, 10 * (line - 1)), Position(0, line, 10 * line))
 
 
-def reject(line: int, size: int) -> Reject:
-    return Reject("s", line, None, "bad", "bad", b"r" * size)
+def reject(line: int) -> Reject:
+    return Reject("s", line, None, "bad", "bad")
 
 
 def run(steps, *, max_vectors=5_000, max_bytes=1_000_000, keep="last"):
@@ -28,7 +28,7 @@ def run(steps, *, max_vectors=5_000, max_bytes=1_000_000, keep="last"):
     chunks = []
     for number, (name, size) in enumerate(steps, 1):
         if name is None:
-            full = chunker.reject(reject(number, size), item(number))
+            full = chunker.reject(reject(number), b"r" * size if size else None, item(number))
         else:
             line = f"{name}@{number} ".encode().ljust(size - 1, b"x") + b"\n"
             full = chunker.add(Record(name, line), item(number))
@@ -41,7 +41,7 @@ def sent(chunk):
 
 
 def body_of(chunk):
-    return Lines(chunk.text, list(chunk.entries.values()))
+    return chunk.body(chunk.entries.values())
 
 
 def test_a_chunk_closes_on_the_number_of_vectors():
@@ -112,7 +112,7 @@ def test_a_body_is_what_was_asked_for_in_as_few_pieces_as_it_can_be(sizes, rando
     entries = [Entry(str(end), end - size, end, START) for size, end in zip(sizes, ends, strict=True)]
     chosen = random.sample(entries, random.randint(0, len(entries)))
     text = bytes(range(sum(sizes)))
-    body = Lines(memoryview(text), chosen)
+    body = Chunk(0, START, START, memoryview(text)).body(chosen)
     expected = b"".join(text[entry.begin : entry.end] for entry in chosen)
     assert b"".join(body) == b"".join(body) == expected, "it can be sent again"
     assert len(body) == len(expected)

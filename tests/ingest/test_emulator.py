@@ -14,6 +14,7 @@ import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.ending import Ending
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.chunks import Chunker
 from airflow_provider_vectorize.ingest.records import Record
@@ -56,9 +57,11 @@ def test_what_the_api_refuses_is_found_by_its_own_messages_and_the_rest_is_accep
         chunker.add(Record(item["id"], ndjson([item])), place)
     client = client_of(emulator)
     options = IngestOptions(on_invalid="reject", max_rejects=1)
-    delivery = Delivery(
-        lambda body: client.upsert("docs", body), ["in"], options, False, halted=lambda: False
-    )
+
+    def send(chunk, entries):
+        return client.upsert("docs", chunk.body(entries))
+
+    delivery = Delivery(send, ["in"], options, False, Ending())
     outcome = delivery.deliver(chunker.flush())
     assert outcome.error is None
     assert [(reject.line, reject.code) for reject in outcome.rejects] == [(51, code)]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pytest
@@ -46,14 +47,37 @@ stubborn = st.tuples(st.sampled_from(FAULTS), st.sampled_from([MAX_ATTEMPTS, 9])
 fatal = st.tuples(st.sampled_from([*FATAL, TOO_SLOW, TOO_SLOW]), st.just(1))
 
 
+class BrokenError(Exception):
+    """Whatever may go wrong beside the API."""
+
+
+#: How a load may end early: who ends it, and with what.
+EXITS = st.sampled_from(
+    [
+        *[None] * 6,
+        ("source", BrokenError),
+        ("source", KeyboardInterrupt),
+        ("progress", BrokenError),
+        ("progress", KeyboardInterrupt),
+        ("store", SystemExit),
+        ("sender", MemoryError),
+        ("sender", SystemExit),
+        ("stop", None),
+    ]
+)
+
+
 class Watched(VectorizeClient):
-    """A client that remembers how many attempts its writes took."""
+    """A client that remembers how many attempts its writes took, and may break down at one of them."""
 
     attempts: list[int]
+    breaks: list[type[BaseException]]
 
     def upsert(self, *args: Any) -> Any:
         mutation = super().upsert(*args)
         self.attempts.append(mutation.attempts)
+        if self.breaks and len(self.attempts) > 1:
+            raise self.breaks.pop()
         return mutation
 
 
@@ -83,7 +107,7 @@ class Loads(RuleBasedStateMachine):
             sleep=time.sleep,
             clock=time.clock,
         )
-        client.attempts = []
+        client.attempts, client.breaks = [], []
         return client
 
     @rule(
@@ -91,38 +115,91 @@ class Loads(RuleBasedStateMachine):
         ids=st.lists(st.sampled_from(IDS), min_size=1, max_size=60),
         vectors=st.integers(1, 5),
         in_flight=st.integers(1, 4),
+        way_out=EXITS,
+        at=st.integers(0, 20),
     )
     def load(
-        self, faults: list[tuple[Mapping[str, Any], int]], ids: list[str], vectors: int, in_flight: int
+        self,
+        faults: list[tuple[Mapping[str, Any], int]],
+        ids: list[str],
+        vectors: int,
+        in_flight: int,
+        way_out: tuple[str, type[BaseException]] | None,
+        at: int,
     ) -> None:
+        who, error = way_out or (None, BrokenError)
+        stop, client, items, versions = threading.Event(), self.client(), *self.records(ids)
+        if who == "sender":
+            client.breaks.append(error)
+
+        def source() -> Iterator[dict[str, Any]]:
+            for number, item in enumerate(items):
+                if number == at and who == "source":
+                    raise error
+                if number == at and who == "stop":
+                    stop.set()
+                yield item
+
+        class Store:
+            def load(self) -> None:
+                return None
+
+            def save(self, _state: object) -> None:
+                if who == "store" and len(client.attempts) >= at // 4:
+                    raise error
+
+        def progress(report: Report) -> None:
+            if who == "progress" and report.batches >= at // 4:
+                raise error
+
+        options = IngestOptions(max_batch_vectors=vectors, max_in_flight=in_flight)
+        self.emulator.clear_log()
+        self.emulator.add_faults({**fault, "operation": "upsert", "times": times} for fault, times in faults)
+        report = None
+        try:
+            report = ingest(
+                client, "docs", source(), options=options, checkpoint=Store(), progress=progress, stop=stop
+            )
+        except VectorizeError as raised:
+            report = raised.report
+            assert report.stopped_at is not None
+            failed = True
+        except (BrokenError, MemoryError, KeyboardInterrupt, SystemExit):
+            failed = True
+        else:
+            assert report.accepted + report.superseded == len(items)
+            assert report.unsettled == ()
+            failed = False
+        assert [each for each in threading.enumerate() if each.name.startswith("vectorize")] == []
+        writes = [row for row in self.emulator.log() if row["operation"] == "upsert"]
+        if report is not None and who != "sender":
+            used = sum(times for _, times in faults) - sum(each["times"] for each in self.emulator.faults())
+            assert len(writes) == report.batches + used, (
+                "each request was accepted or met a fault, and none was made up"
+            )
+        throttled = any(row["status"] == 429 or row.get("code") == 40041 for row in writes)
+        if not throttled and not any(fault.get("code") == 40041 for fault, _ in faults):
+            # Throttled ones are waited out, however many they are.
+            assert all(attempts <= MAX_ATTEMPTS for attempts in client.attempts)
+        self.emulator.clear_faults()
+        if report is not None and who != "sender":
+            self.learn(ids, versions, report)
+            self.compare()
+        if failed:
+            # Nothing of the failed load may come after the next one.
+            again, versions = self.records(ids)
+            report = ingest(self.client(attempts=8), "docs", again, options=options)
+            self.learn(ids, versions, report)
+            self.compare()
+
+    def records(self, ids: list[str]) -> tuple[list[dict[str, Any]], range]:
         versions = range(self.version + 1, self.version + len(ids) + 1)
         self.version += len(ids)
         items = [
             {"id": each, "values": [1.0] * DIMENSIONS, "metadata": {"version": version}}
             for each, version in zip(ids, versions, strict=True)
         ]
-        options = IngestOptions(max_batch_vectors=vectors, max_in_flight=in_flight)
-        client = self.client()
-        self.emulator.clear_log()
-        self.emulator.add_faults({**fault, "operation": "upsert", "times": times} for fault, times in faults)
-        try:
-            report = ingest(client, "docs", items, options=options)
-        except VectorizeError as error:
-            report = error.report
-            assert report.stopped_at is not None
-        else:
-            assert report.accepted + report.superseded == len(items)
-            assert report.unsettled == ()
-        used = sum(times for _, times in faults) - sum(each["times"] for each in self.emulator.faults())
-        writes = [row for row in self.emulator.log() if row["operation"] == "upsert"]
-        assert len(writes) == report.batches + used, (
-            "each request was accepted or met a fault, and none was made up"
-        )
-        if not any(row["status"] == 429 for row in writes):  # those are waited out, however many they are
-            assert all(attempts <= MAX_ATTEMPTS for attempts in client.attempts)
-        self.emulator.clear_faults()
-        self.learn(ids, versions, report)
-        self.compare()
+        return items, versions
 
     def learn(self, ids: list[str], versions: range, report: Report) -> None:
         """Enter what the report says is in, and what may be."""

@@ -8,9 +8,10 @@ import time
 import pytest
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, TransportError
+from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
 from airflow_provider_vectorize.ingest.outcomes import Outcome
-from airflow_provider_vectorize.ingest.sending import GRACE_SECONDS, Window
+from airflow_provider_vectorize.ingest.sending import GRACE_SECONDS, JOIN_SECONDS, Window
 from airflow_provider_vectorize.ingest.sources import START
 
 
@@ -64,7 +65,10 @@ def push(window, chunks):
 
     def run():
         for each in chunks:
-            outcomes.extend(window.put(each))
+            outcomes.extend(window.make_room(each))
+            if window._ending.state > State.RUNNING:
+                break
+            window.send(each)
         outcomes.extend(window.drain())
 
     thread = threading.Thread(target=run, daemon=True)
@@ -74,7 +78,7 @@ def push(window, chunks):
 
 def test_outcomes_come_in_the_order_of_the_chunks_whatever_ends_first():
     courier = Courier(held=True)
-    thread, outcomes = push(Window(courier, 4, threading.Event()), [chunk(n) for n in range(4)])
+    thread, outcomes = push(Window(courier, 4, Ending()), [chunk(n) for n in range(4)])
     eventually(lambda: len(courier.started) == 4)
     for number in (3, 1, 0, 2):
         courier.release(number)
@@ -84,7 +88,7 @@ def test_outcomes_come_in_the_order_of_the_chunks_whatever_ends_first():
 
 def test_a_chunk_waits_until_the_one_max_in_flight_before_it_is_accepted():
     courier = Courier(held=True)
-    thread, _ = push(Window(courier, 2, threading.Event()), [chunk(n) for n in range(4)])
+    thread, _ = push(Window(courier, 2, Ending()), [chunk(n) for n in range(4)])
     eventually(lambda: courier.started == [0, 1])
     courier.release(1)
     time.sleep(0.1)
@@ -99,20 +103,18 @@ def test_a_chunk_waits_until_the_one_max_in_flight_before_it_is_accepted():
 
 def test_an_outcome_is_dealt_with_before_its_place_is_given_away():
     courier = Courier()
-    window = Window(courier, 1, threading.Event())
-    assert list(window.put(chunk(0))) == []
-    outcomes = window.put(chunk(1))
+    window = Window(courier, 1, Ending())
+    window.send(chunk(0))
+    outcomes = window.make_room(chunk(1))
     assert next(outcomes).number == 0
-    assert courier.started == [0], "the consumer has not asked for more yet"
     assert list(outcomes) == []
+    window.send(chunk(1))
     assert [each.number for each in window.drain()] == [1]
 
 
 def test_two_chunks_that_share_an_id_are_never_under_way_together():
     courier = Courier(held=True)
-    thread, _ = push(
-        Window(courier, 4, threading.Event()), [chunk(0, "a", "b"), chunk(1, "c"), chunk(2, "b")]
-    )
+    thread, _ = push(Window(courier, 4, Ending()), [chunk(0, "a", "b"), chunk(1, "c"), chunk(2, "b")])
     eventually(lambda: sorted(courier.started) == [0, 1])
     time.sleep(0.1)
     assert sorted(courier.started) == [0, 1]
@@ -127,7 +129,7 @@ def test_two_chunks_that_share_an_id_are_never_under_way_together():
 def test_after_a_failure_nothing_more_is_sent_and_the_others_still_count():
     courier = Courier(held=True)
     courier.fails = {0}
-    window = Window(courier, 2, threading.Event())
+    window = Window(courier, 2, Ending())
     thread, outcomes = push(window, [chunk(n) for n in range(5)])
     eventually(lambda: courier.started == [0, 1])
     courier.release(0)
@@ -135,13 +137,13 @@ def test_after_a_failure_nothing_more_is_sent_and_the_others_still_count():
     thread.join(5)
     assert courier.started == [0, 1]
     assert [(each.number, each.error is None) for each in outcomes] == [(0, False), (1, True)]
-    assert window.closed
+    assert window._ending.state is State.FAILING
 
 
 def test_a_request_that_hangs_does_not_hold_up_the_stop():
     courier = Courier(held=True)
     stop = threading.Event()
-    window = Window(courier, 2, stop)
+    window = Window(courier, 2, Ending(stop=stop))
     thread, outcomes = push(window, [chunk(n) for n in range(5)])
     eventually(lambda: courier.started == [0, 1])
     courier.release(0)
@@ -150,7 +152,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_stop():
     stop.set()
     thread.join(4)
     assert not thread.is_alive()
-    assert time.monotonic() - begun < GRACE_SECONDS + 1
+    assert time.monotonic() - begun < GRACE_SECONDS + JOIN_SECONDS + 1
     assert [(each.number, type(each.error)) for each in outcomes] == [
         (0, type(None)),
         (1, IngestAbortedError),
@@ -165,7 +167,7 @@ def test_a_request_that_hangs_does_not_hold_up_the_stop():
 def test_what_ends_within_the_grace_still_counts():
     courier = Courier(held=True)
     stop = threading.Event()
-    thread, outcomes = push(Window(courier, 2, stop), [chunk(n) for n in range(5)])
+    thread, outcomes = push(Window(courier, 2, Ending(stop=stop)), [chunk(n) for n in range(5)])
     eventually(lambda: courier.started == [0, 1])
     stop.set()
     courier.release(0)
@@ -175,25 +177,25 @@ def test_what_ends_within_the_grace_still_counts():
 
 
 @pytest.mark.timeout(10)
-def test_a_delivery_that_breaks_down_ends_the_load_and_not_the_hope():
-    def send(chunk):
-        raise MemoryError
+@pytest.mark.parametrize("error", [MemoryError, KeyboardInterrupt, SystemExit])
+def test_a_delivery_that_breaks_down_ends_the_load_and_not_the_hope(error):
+    def deliver(chunk):
+        raise error
 
-    window = Window(send, 2, threading.Event())
-    assert list(window.put(chunk(0))) == []
+    window = Window(deliver, 2, Ending())
+    window.send(chunk(0))
     [outcome] = window.drain()
-    assert type(outcome.error) is MemoryError
+    assert type(outcome.error) is error
     assert outcome.unsettled == [START]
-    assert window.closed
+    assert window._ending.state is State.FAILING
 
 
-@pytest.mark.parametrize("close", [True, False])
-def test_a_closed_window_sends_nothing(close):
-    courier, stop = Courier(), threading.Event()
-    window = Window(courier, 2, stop)
-    if close:
+def test_a_closed_window_has_no_thread_left():
+    courier, ending = Courier(held=True), Ending()
+    window = Window(courier, 2, ending)
+    window.send(chunk(0))
+    [thread] = [each for each in threading.enumerate() if each.name == "vectorize-chunk-0"]
+    with ending.cutting(lambda: courier.release(0)):
         window.close()
-    else:
-        stop.set()
-    assert list(window.put(chunk(0))) == []
-    assert courier.started == []
+    assert ending.state is State.OVER
+    assert not thread.is_alive()
