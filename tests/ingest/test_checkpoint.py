@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import logging
 import threading
+import time
 from contextlib import suppress
 
 import pytest
 
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
+    InvalidRecordError,
     TooManyRejectsError,
     TransportError,
 )
@@ -34,11 +36,13 @@ class Dying(Store):
 
     def save(self, state):
         self._at -= 1
-        if self._at == 0 and not self._after:
+        if self._at > 0 or (self._at == 0 and self._after):
+            super().save(state)
+        if self._at <= 0:
             raise Killed
-        super().save(state)
-        if self._at == 0:
-            raise Killed
+
+    def revive(self):
+        self._at = 1_000
 
 
 @pytest.fixture(params=["plain", "gz"])
@@ -74,6 +78,7 @@ def test_a_load_that_is_killed_goes_on_where_it_stopped(source, tmp_path, at, af
     client, store = FakeClient(), Dying(at, after=after)
     with suppress(Killed):
         ingest(client, "docs", [source], options=options, rejects=rejects, checkpoint=store)
+    store.revive()
     report = ingest(client, "docs", [source], options=options, rejects=rejects, checkpoint=store)
     assert client.vectors == whole.vectors
     # A thread of the first try may still end its request, as the service would when the process is gone.
@@ -92,6 +97,7 @@ def test_a_load_that_goes_on_says_where(source, caplog):
     options = IngestOptions(max_batch_vectors=10, max_in_flight=1, on_invalid="reject", max_rejects=99)
     with pytest.raises(Killed):
         ingest(FakeClient(), "docs", [source], options=options, checkpoint=store)
+    store.revive()
     with caplog.at_level(logging.INFO):
         report = ingest(FakeClient(), "docs", [source], options=options, checkpoint=store)
     assert report.resumed_from is not None
@@ -143,6 +149,7 @@ def killed_in_the_middle(path, client, **options):
             options=IngestOptions(max_batch_vectors=10, max_in_flight=1, **options),
             checkpoint=store,
         )
+    store.revive()
     return store
 
 
@@ -252,7 +259,7 @@ def test_when_only_bad_records_are_left_the_fence_is_the_last_accepted_record_re
     client = FakeClient()
     with pytest.raises(Killed):
         ingest(client, "docs", [source_file(path)], options=options, rejects=rejects, checkpoint=store)
-    store._at = 0
+    store.revive()
     assert len(client.vectors) == 20
     report = ingest(client, "docs", [source_file(path)], options=options, rejects=rejects, checkpoint=store)
     assert client.ids_by_request[-1] == ["id-19"]
@@ -267,7 +274,7 @@ def test_what_an_earlier_try_refused_is_named_as_well(tmp_path):
     options = IngestOptions(on_invalid="reject", max_batch_vectors=10, max_in_flight=1)
     with pytest.raises(Killed):
         ingest(client, "docs", [source_file(path)], options=options, checkpoint=store)
-    store._at = 0
+    store.revive()
     with pytest.raises(
         TooManyRejectsError, match=r"in\.ndjson, line 1 \(id 'id-0'\): .*\[wrong_dimensions\]"
     ):
@@ -293,3 +300,152 @@ def test_a_load_that_is_told_to_stop_stores_its_checkpoint_and_goes_on_later(tmp
     report = ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
     assert len(client.bodies) == 20
     assert report.accepted == len(client.vectors) == 200
+
+
+def failing_at_the_first_chunk(client):
+    """Let all but the first chunk be accepted."""
+    others = threading.Event()
+
+    def before(body):
+        if b'"id-0"' in body:
+            others.wait(5)
+            raise TransportError("gone")
+        if len(client.bodies) == IN_FLIGHT - 2:
+            others.set()
+
+    client._before = before
+
+
+def test_a_red_retry_claims_nothing_of_what_an_earlier_try_has_sent(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(100)))
+    store, client = Store(), FakeClient()
+    failing_at_the_first_chunk(client)
+    with pytest.raises(TransportError) as caught:
+        ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
+    assert caught.value.report.stopped_at == (str(path), 31)
+    assert set(client.vectors) == {f"id-{number}" for number in range(10, 30)}
+
+    def deny(body):
+        raise TransportError("still gone")
+
+    client._before = deny
+    with pytest.raises(TransportError) as caught:
+        ingest(
+            client,
+            "docs",
+            [source_file(path)],
+            options=IngestOptions(max_batch_vectors=10, max_in_flight=1),
+            checkpoint=store,
+        )
+    report = caught.value.report
+    assert report.stopped_at == (str(path), 31)
+    assert [tuple(span) for span in report.unsettled] == [(str(path), 1, 10), (str(path), 11, 30)]
+    assert f"From {path}, line 31 on, nothing was accepted." in str(caught.value)
+    assert "line 1 on" not in str(caught.value)
+
+
+def test_what_an_earlier_try_has_sent_of_several_files_is_named_by_file(tmp_path):
+    paths = [tmp_path / f"{letter}.ndjson" for letter in "abc"]
+    for number, path in enumerate(paths):
+        path.write_bytes(ndjson(record(10 * number + each) for each in range(10)))
+    files = [source_file(path) for path in paths]
+    store, client = Store(), FakeClient()
+    failing_at_the_first_chunk(client)
+    options = IngestOptions(max_batch_vectors=8, max_in_flight=IN_FLIGHT)
+    with pytest.raises(TransportError):
+        ingest(client, "docs", files, options=options, checkpoint=store)
+    with pytest.raises(InvalidRecordError) as caught:
+        ingest(
+            client,
+            "docs",
+            files,
+            options=IngestOptions(max_batch_vectors=8, max_batch_bytes=50),
+            checkpoint=store,
+        )
+    assert [tuple(span) for span in caught.value.report.unsettled] == [
+        (str(paths[0]), 1, None),
+        (str(paths[1]), 1, None),
+        (str(paths[2]), 1, 4),
+    ]
+    assert f"{paths[0]}, from line 1 on" in str(caught.value)
+
+
+def test_without_a_checkpoint_a_red_retry_speaks_of_itself_alone():
+    with pytest.raises(InvalidRecordError) as caught:
+        ingest(FakeClient(), "docs", [{}], tried_before=True)
+    assert "nothing was accepted" not in str(caught.value)
+    assert "this try has loaded nothing; what an earlier try has sent may be in the index" in str(
+        caught.value
+    )
+
+
+def test_what_is_known_to_be_accepted_counts_once_when_a_later_try_goes_on(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(100)))
+    store, client = Store(), FakeClient()
+    failing_at_the_first_chunk(client)
+    with pytest.raises(TransportError) as caught:
+        ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
+    assert caught.value.report.accepted == 20
+    client._before = lambda body: None
+    report = ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
+    assert (report.accepted, report.batches, len(client.vectors)) == (100, 10, 100)
+
+
+def test_seconds_are_those_of_all_tries(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(50)))
+    client = FakeClient(before=lambda body: time.sleep(0.05))
+    store = killed_in_the_middle(path, client)
+    before = store.state["account"]["seconds"]
+    assert before >= 0.1
+    report = ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store)
+    assert report.seconds >= before + 0.05
+
+
+# Probes of a later try
+
+
+def last_chunk_killed(path, client, *, begun):
+    """Kill a load right before or after it has noted that the last chunk is about to be sent."""
+    store = Dying(3, after=begun)
+    with pytest.raises(Killed):
+        ingest(
+            client,
+            "docs",
+            [source_file(path)],
+            options=IngestOptions(max_batch_vectors=10, max_in_flight=1),
+            checkpoint=store,
+        )
+    store.revive()
+    return store
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_later_try_has_probes_when_its_checkpoint_shows_that_the_last_chunk_was_not_begun(tmp_path, begun):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(25)))
+    client = FakeClient()
+    store = last_chunk_killed(path, client, begun=begun)
+    report = ingest(client, "docs", [source_file(path)], options=OPTIONS, checkpoint=store, tried_before=True)
+    assert [probe.id for probe in report.probes] == ([] if begun else ["id-24", "id-23", "id-22"])
+
+
+def test_a_later_try_whose_checkpoint_was_never_stored_has_no_probes(tmp_path):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(25)))
+    report = ingest(
+        FakeClient(), "docs", [source_file(path)], options=OPTIONS, checkpoint=Store(), tried_before=True
+    )
+    assert report.probes == ()
+
+
+@pytest.mark.parametrize("account", [None, {}, [], {"position": 3}, "x"])
+def test_a_checkpoint_of_another_shape_is_not_continued(tmp_path, caplog, account):
+    path = tmp_path / "in.ndjson"
+    path.write_bytes(ndjson(records(25)))
+    store = killed_in_the_middle(path, FakeClient())
+    store.state["account"] = account
+    assert ingest(FakeClient(), "docs", [source_file(path)], options=OPTIONS, checkpoint=store).accepted == 25
+    assert "starts again: what it left cannot be read" in caplog.text
