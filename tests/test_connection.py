@@ -7,6 +7,7 @@ import logging
 from urllib.parse import quote
 
 import pytest
+import requests
 from airflow.providers.common.compat.sdk import Connection
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
@@ -161,13 +162,14 @@ def test_empty_extras_of_the_form_are_the_defaults():
 
 def test_an_email_makes_the_password_the_global_api_key():
     client = from_fields(extra={"auth_email": "me@example.com"}).client()
-    assert client._transport._auth._headers == {"X-Auth-Email": "me@example.com", "X-Auth-Key": TOKEN}
+    signed = client._transport.auth(requests.Request("GET", "https://api.invalid").prepare())
+    assert dict(signed.headers) == {"X-Auth-Email": "me@example.com", "X-Auth-Key": TOKEN}
 
 
 def test_the_settings_reach_the_client():
     client = from_fields(extra={"timeout": 5, "max_attempts": 2, "verify": False}).client()
     transport = client._transport
-    assert (transport._timeout, transport._max_attempts, transport._session.verify) == ((5, 5), 2, False)
+    assert (transport.timeout, transport.max_attempts, transport.session.verify) == (5, 2, False)
 
 
 def test_an_account_id_of_another_form_is_a_warning(caplog):

@@ -62,7 +62,7 @@ class ConnectedHook(BaseHook):
     @cached_property
     def conn(self) -> VectorizeClient:
         """The client."""
-        return self.settings.client()
+        return self.settings.client(renew=self._read_secret)
 
     def get_conn(self) -> VectorizeClient:
         """Return the client."""
@@ -102,7 +102,11 @@ class ConnectedHook(BaseHook):
 
     def polling_client(self) -> VectorizeClient:
         """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt."""
-        return self.settings.client(max_attempts=1, sleep=refuse_to_sleep)
+        return self.settings.client(max_attempts=1, sleep=refuse_to_sleep, renew=self._read_secret)
+
+    def _read_secret(self) -> str:
+        # Somebody may have replaced it since.
+        return ConnectionSettings.from_connection(self.get_connection(self.conn_id)).secret
 
 
 def _connection_type() -> dict[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import Stats
 
-from airflow_provider_vectorize.client.errors import IngestAbortedError, InvalidArgumentError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
 from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files, split_source
@@ -37,6 +37,7 @@ class LoadOptions(TypedDict, total=False):
     max_batch_vectors: int
     max_batch_bytes: int
     max_in_flight: int
+    flush_seconds: float
     unparsable_behavior: UnparsableBehavior
 
 
@@ -129,23 +130,16 @@ class LoadMethods(ConnectedHook):
         fields: dict[str, Any] = {**options}
         rejects_path = fields.pop("rejects_path", None)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
-        try:
-            report = ingest(
-                self.conn,
-                name,
-                source_files(source) if source is not None else vectors,
-                options=IngestOptions(operation=operation, **fields),
-                rejects=rejects,
-                checkpoint=checkpoint,
-                stop=stop,
-                tried_before=tried_before,
-            )
-        except BaseException as error:
-            if isinstance(error, IngestAbortedError) or not isinstance(error, Exception):
-                # Told to stop: nothing may go on in the background.
-                self.conn.abort()
-                del self.conn
-            raise
+        report = ingest(
+            self.conn,
+            name,
+            source_files(source) if source is not None else vectors,
+            options=IngestOptions(operation=operation, **fields),
+            rejects=rejects,
+            checkpoint=checkpoint,
+            stop=stop,
+            tried_before=tried_before,
+        )
         self._announce(report)
         return report
 

@@ -21,6 +21,8 @@ Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
 
 #: Seconds between two lines in the log that say what is waited for.
 STATUS_SECONDS = 60.0
+#: Seconds that the last look of a wait may take.
+LAST_LOOK_SECONDS = 3.0
 
 
 class WaitMethods(ConnectedHook):
@@ -88,7 +90,8 @@ class WaitMethods(ConnectedHook):
         :raises WaitAbortedError: ``stop`` was set.
         """
         stop = stop or threading.Event()
-        client = self.polling_client()
+        # The last look begins at the deadline; an answer that drips must not hold it up for long.
+        client = self.polling_client().within(seconds=timeout + LAST_LOOK_SECONDS)
         deadline = time.monotonic() + timeout
         until = datetime.now(UTC).astimezone() + timedelta(seconds=timeout)
         said = float("-inf")

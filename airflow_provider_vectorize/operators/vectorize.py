@@ -58,6 +58,8 @@ class VectorizeUpload(BaseOperator):
     :param max_batch_vectors: vectors a request, at most 5,000 (limits page).
     :param max_batch_bytes: bytes a request, at most 100 MB (limits page); default 32 MiB.
     :param max_in_flight: requests under way at once.
+    :param flush_seconds: a request goes out, however small, when the next record comes so long after its first:
+        what a slow generator has made is soon in the index.
     :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
         how many, so the report cannot count what was accepted.
     :param wait_for_completion: end only once the load can be seen.
@@ -90,6 +92,7 @@ class VectorizeUpload(BaseOperator):
         max_batch_vectors: int = DEFAULTS.max_batch_vectors,
         max_batch_bytes: int = DEFAULTS.max_batch_bytes,
         max_in_flight: int = DEFAULTS.max_in_flight,
+        flush_seconds: float = DEFAULTS.flush_seconds,
         unparsable_behavior: UnparsableBehavior = "error",
         wait_for_completion: bool = False,
         sentinel: bool = False,
@@ -112,6 +115,7 @@ class VectorizeUpload(BaseOperator):
         self.max_batch_vectors = max_batch_vectors
         self.max_batch_bytes = max_batch_bytes
         self.max_in_flight = max_in_flight
+        self.flush_seconds = flush_seconds
         self.unparsable_behavior = unparsable_behavior
         self.wait_for_completion = wait_for_completion
         self.sentinel = sentinel
@@ -239,6 +243,7 @@ class VectorizeUpload(BaseOperator):
             "max_batch_vectors": self.max_batch_vectors,
             "max_batch_bytes": self.max_batch_bytes,
             "max_in_flight": self.max_in_flight,
+            "flush_seconds": self.flush_seconds,
             "unparsable_behavior": self.unparsable_behavior,
         }
 
