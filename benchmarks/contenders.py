@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import resource
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -40,6 +41,39 @@ def ours(compact: bool) -> Callable[[str, int], dict[str, Any]]:
             "accepted": report.accepted,
             "report_bytes": len(json.dumps(report.to_dict())),
         }
+
+    return run
+
+
+def ours_rejects() -> Callable[[str, int], dict[str, Any]]:
+    """Refuse every record, since the index has other dimensions, and keep them all."""
+    import fsspec
+
+    from airflow_provider_vectorize.client import VectorizeClient
+    from airflow_provider_vectorize.client.errors import TooManyRejectsError
+    from airflow_provider_vectorize.client.types import Index
+    from airflow_provider_vectorize.ingest import IngestOptions, RejectsFolder, SourceFile, ingest
+
+    files, imported = fsspec.filesystem("file"), peak_mib()
+
+    class Client(VectorizeClient):
+        def get_index(self, index_name: str) -> Index:
+            return Index(index_name, 768, "cosine", "", "", "")
+
+    def run(file: str, port: int) -> dict[str, Any]:
+        client = Client("0" * 32, "t" * 40, base_url=f"http://127.0.0.1:{port}")
+        with tempfile.TemporaryDirectory(dir=Path(file).parent) as folder:
+            try:
+                ingest(
+                    client,
+                    "docs",
+                    [SourceFile(files, file, file)],
+                    options=IngestOptions(on_invalid="reject", max_rejects=10**9),
+                    rejects=RejectsFolder(files, folder, folder),
+                )
+            except TooManyRejectsError as error:
+                report = error.report
+        return {"above_import_mib": peak_mib() - imported, "rejected": report.rejected}
 
     return run
 
@@ -125,6 +159,7 @@ def stages() -> Callable[[str, int], dict[str, Any]]:
 CONTENDERS = {
     "ours, lines": lambda: ours(compact=False),
     "ours, compact": lambda: ours(compact=True),
+    "ours, rejects": ours_rejects,
     "bare loop": bare_loop,
     "requests": requests_loop,
     "cloudflare": cloudflare_package,

@@ -202,6 +202,13 @@ def speed(lines: list[str]) -> None:
         others: list[tuple[str, str, Run, int]] = [
             ("ours, compact", bare, contender("bare loop", file, port), PAIRS),
             ("ours, lines", "`split` + `curl`, 2 processes", curl(file, port), PAIRS),
+            (
+                "ours, compact, from .gz",
+                "ours, compact, plain",
+                contender("ours, compact", file, port),
+                PAIRS,
+            ),
+            ("ours, lines, from .gz", "ours, lines, plain", contender("ours, lines", file, port), PAIRS),
             ("ours, lines", "wrangler", wrangler(file, port), FEW_PAIRS),
             ("ours, lines", "loop over `requests`", contender("requests", file, port), FEW_PAIRS),
             ("ours, lines", "`cloudflare` package", contender("cloudflare", file, port), FEW_PAIRS),
@@ -219,7 +226,8 @@ def speed(lines: list[str]) -> None:
         ]
         for name, title, other, count in others:
             print(f"{name} and {title}", flush=True)
-            got = series(contender(name, file, port), other, count)
+            mine, _, squeezed = name.partition(", from ")
+            got = series(contender(mine, packed(file) if squeezed else file, port), other, count)
             lines.append(
                 f"| {name} | {got['ours']:.2f} ({got['process']:.2f}) | {title} | {got['other']:.2f} | "
                 f"{got['spread']:.0%} | **{got['ratio']:.2f}** ({got['process_ratio']:.2f}) |"
@@ -287,7 +295,17 @@ def memory(lines: list[str]) -> None:
                 f"{less['report_bytes']} and {more['report_bytes']} |"
             )
             print(lines[-1], flush=True)
-    lines.append("")
+        print("memory: rejects", flush=True)
+        refused = [contender("ours, rejects", each, port)() for each in (plain, tenfold(plain))]
+    less, more = refused
+    lines += [
+        "",
+        (
+            f"With every record refused and kept in a rejects folder: {less['above_import_mib']:.0f} MiB for 400 MB "
+            f"({less['rejected']} records), {more['above_import_mib']:.0f} MiB for 4 GB ({more['rejected']} records)."
+        ),
+        "",
+    ]
 
 
 def machine() -> str:

@@ -49,9 +49,8 @@ DEFAULT_MAX_ATTEMPTS = 8
 class VectorizeClient:
     """A client of one Cloudflare account; safe to share between threads.
 
-    Transient failures are repeated as :mod:`~airflow_provider_vectorize.client.transport` says. Every method raises
-    :class:`VectorizeApiError` (or a subclass) when the API says no, :class:`TransportError` when no answer arrives,
-    and :class:`InvalidArgumentError` for an argument that can never work.
+    Transient failures are repeated as :mod:`.transport` says. Every method raises :class:`VectorizeApiError` when the
+    API says no, :class:`TransportError` when no answer arrives, :class:`InvalidArgumentError` for what can never work.
 
     :param account_id: ``[A-Za-z0-9_-]{1,32}``; Cloudflare's are 32 hex characters.
     :param api_token: an API token with the permission Vectorize Write, or Read for what only reads.

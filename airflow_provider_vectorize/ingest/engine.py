@@ -11,11 +11,8 @@ from contextlib import suppress
 from typing import Protocol, Self
 
 from airflow_provider_vectorize.client.errors import (
-    EmptySourceError,
     IngestAbortedError,
-    InvalidRecordError,
     RejectsError,
-    TooManyRejectsError,
     VectorizeError,
 )
 from airflow_provider_vectorize.client.types import Body, Index, Mutation, UnparsableBehavior, Vector
@@ -28,10 +25,11 @@ from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.probes import SentIds, choose
 from airflow_provider_vectorize.ingest.records import Checker, FlawError
 from airflow_provider_vectorize.ingest.refusals import Delivery
-from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, Reject, RejectsFolder, listing
+from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.ingest.sending import Window
 from airflow_provider_vectorize.ingest.sources import START, Position, Source, as_source
+from airflow_provider_vectorize.ingest.verdict import explain, judge, remark
 from airflow_provider_vectorize.visibility import Probe
 
 log = logging.getLogger(__name__)
@@ -165,12 +163,12 @@ def ingest(
     try:
         if not account.complete:
             load.run()
-            _remark(index_name, account, options, load.checker)
-        _judge(account, options)
+            remark(index_name, account, options, load.checker)
+        judge(account, options)
     except VectorizeError as error:
         error.report = report(failed=True)
         blind = tried_before and known is None
-        error.args = (_explain(error, account, rejects, error.report, blind=blind), *error.args[1:])
+        error.args = (explain(error, account, rejects, error.report, blind=blind), *error.args[1:])
         raise
     return report()
 
@@ -376,53 +374,3 @@ def _chooser(
     return lambda chunk, sent, since: choose(
         look, chunk, sent, since=since, only_absent=options.operation == "insert"
     )
-
-
-def _remark(index_name: str, account: Account, options: IngestOptions, checker: Checker) -> None:
-    """Say what the user should know of a load that went well."""
-    remarks = []
-    if checker.undocumented:
-        fields = ", ".join(sorted(checker.undocumented))
-        remarks.append(f"sent as they are, though the API does not document them: the fields {fields}")
-    if options.unparsable_behavior == "discard":
-        remarks.append('with unparsable_behavior="discard" the API does not tell how many records it dropped')
-    for remark in remarks:
-        log.warning("Load into %s: %s", index_name, remark)
-    account.remark(*remarks)
-
-
-def _judge(account: Account, options: IngestOptions) -> None:
-    if account.records == 0:
-        raise EmptySourceError("There was nothing to load: not one record in the source")
-    if account.rejected > options.max_rejects:
-        raise TooManyRejectsError(
-            f"{account.rejected} records were refused, and max_rejects is {options.max_rejects}"
-        )
-    if not account.mutation_ids:
-        raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
-
-
-def _explain(
-    error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report, *, blind: bool
-) -> str:
-    lines = [str(error)]
-    if account.rejected and not isinstance(error, InvalidRecordError):
-        where = "" if folder is None else f", all of them in {folder.name}"
-        lines += [f"Refused records ({account.rejected}{where}):", listing(account.named, account.rejected)]
-    records = "" if report.accepted is None else f"{report.accepted} records in "
-    lines.append(f"Accepted: {records}{report.batches} requests.")
-    if report.unsettled:
-        lines.append(
-            "Sent, or about to be, without an answer, so that some may be in the index: "
-            + "; ".join(map(str, report.unsettled[:MAX_NAMED]))
-            + ("; ..." if len(report.unsettled) > MAX_NAMED else "")
-            + "."
-        )
-    if report.stopped_at is not None:
-        place = "{}, line {}".format(*report.stopped_at)
-        lines.append(
-            f"From {place} on, this try has loaded nothing; what an earlier try has sent may be in the index."
-            if blind
-            else f"From {place} on, nothing was accepted."
-        )
-    return "\n".join(lines)

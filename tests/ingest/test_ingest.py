@@ -9,6 +9,7 @@ import logging
 import pickle
 import threading
 import time
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
@@ -22,12 +23,17 @@ from airflow_provider_vectorize.client.errors import (
     SourceError,
     TooManyRejectsError,
     TransportError,
+    VectorizeError,
 )
 from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.ingest import IngestOptions, ingest
 from airflow_provider_vectorize.ingest import engine as engine_module
+from airflow_provider_vectorize.ingest.chunks import Chunker
+from airflow_provider_vectorize.ingest.records import Record
+from airflow_provider_vectorize.ingest.rejects import Reject
+from airflow_provider_vectorize.ingest.sources import Item, Position
 from airflow_provider_vectorize.visibility import Probe, digest
-from tests.ingest.helpers import DIMENSIONS, FakeClient, ndjson, record, records, source_file
+from tests.ingest.helpers import DIMENSIONS, FakeClient, Store, ndjson, record, records, source_file
 
 
 @pytest.mark.parametrize("compact", [True, False])
@@ -438,3 +444,127 @@ def test_a_report_of_nothing_has_nothing_to_wait_for():
         ingest(FakeClient(), "docs", [{}])
     with pytest.raises(ValueError, match="nothing to wait for"):
         caught.value.report.target()
+
+
+# How a load ends
+
+
+def threads_of_a_load():
+    return [each for each in threading.enumerate() if each.name.startswith("vectorize-chunk")]
+
+
+def slow_client():
+    """Take a moment for every request, so that some are under way when the load ends."""
+    return FakeClient(before=lambda body: time.sleep(0.1))
+
+
+class OtherError(Exception):
+    pass
+
+
+@pytest.mark.parametrize("error", [OtherError, MemoryError, KeyboardInterrupt, SystemExit, GeneratorExit])
+@pytest.mark.parametrize("where", ["source", "progress", "checkpoint", "request"])
+def test_however_a_load_ends_nothing_of_it_goes_on(where, error):
+    client = slow_client()
+
+    def source():
+        for number, item in enumerate(records(100)):
+            if where == "source" and number == 45:
+                raise error
+            yield item
+
+    def break_down(*args):
+        raise error
+
+    class Broken(Store):
+        save = break_down
+
+    if where == "request":
+        client._before = break_down
+    expected = VectorizeError if where == "source" and issubclass(error, Exception) else error
+    survives = where == "checkpoint" and issubclass(error, Exception)
+    with nullcontext() if survives else pytest.raises(expected):
+        ingest(
+            client,
+            "docs",
+            source(),
+            options=IngestOptions(max_batch_vectors=10),
+            progress=break_down if where == "progress" else None,
+            checkpoint=Broken() if where == "checkpoint" else None,
+        )
+    sent = client.requests
+    assert threads_of_a_load() == []
+    time.sleep(0.15)
+    assert client.requests == sent
+
+
+def test_what_is_under_way_when_the_source_breaks_off_counts_and_comes_before_the_next_load():
+    client = slow_client()
+
+    def source(version):
+        yield from (record(number, metadata={"version": version}) for number in range(40))
+        if version == 1:
+            raise RuntimeError("gone")
+
+    with pytest.raises(SourceError) as caught:
+        ingest(client, "docs", source(1), options=IngestOptions(max_batch_vectors=10))
+    assert caught.value.report.accepted == len(client.vectors) == 30
+    ingest(client, "docs", source(2), options=IngestOptions(max_batch_vectors=10))
+    time.sleep(0.15)
+    assert {each["metadata"]["version"] for each in client.vectors.values()} == {2}
+
+
+def test_choosing_probes_is_one_attempt_of_ten_seconds():
+    seen = []
+
+    class Bounded(FakeClient):
+        def within(self, ending=None, **bounds):
+            seen.append(bounds)
+            return self
+
+    ingest(Bounded(), "docs", records(3))
+    assert seen == [{}, {"seconds": 10.0, "max_attempts": 1}]
+
+
+# Slow producers
+
+
+def test_a_chunk_goes_out_when_its_first_record_has_waited_for_flush_seconds():
+    client, seen = FakeClient(), []
+
+    def slowly():
+        for number in range(12):
+            time.sleep(0.05)
+            seen.append(len(client.vectors))
+            yield record(number)
+
+    report = ingest(client, "docs", slowly(), options=IngestOptions(flush_seconds=0.15))
+    assert report.accepted == 12
+    assert report.batches >= 3
+    assert seen[-1] > 0, "while the producer is still at it"
+    assert report.mutation_id == client.mutations[-1], "the fence is the last request all the same"
+
+
+@pytest.mark.parametrize("value", [0, -1, True, "30", None])
+def test_flush_seconds_must_be_a_number_above_0(value):
+    with pytest.raises(InvalidArgumentError, match="flush_seconds must be a number of seconds above 0"):
+        IngestOptions(flush_seconds=value)
+
+
+# Memory
+
+
+def test_text_and_rejects_of_a_chunk_have_one_budget():
+    chunker = Chunker(max_vectors=5_000, max_bytes=1_000, keep="last")
+    sizes = []
+    for number in range(100):
+        item = Item(None, Position(0, number), Position(0, number + 1))
+        if number % 2:
+            full = chunker.add(Record(str(number), b"x" * 99 + b"\n"), item)
+        else:
+            full = chunker.reject(Reject("s", number, None, "c", "r"), b"r" * 100, item)
+        if full is not None:
+            sizes.append(
+                sum(map(len, full.kept)) + sum(len(full.line(each)) for each in full.entries.values())
+            )
+    assert set(sizes) == {1_000}

@@ -1,0 +1,71 @@
+"""What is said of a load at its end: the remarks of a green one, the reasons of a red one."""
+
+from __future__ import annotations
+
+import logging
+
+from airflow_provider_vectorize.client.errors import (
+    EmptySourceError,
+    InvalidRecordError,
+    TooManyRejectsError,
+    VectorizeError,
+)
+from airflow_provider_vectorize.ingest.account import Account
+from airflow_provider_vectorize.ingest.options import IngestOptions
+from airflow_provider_vectorize.ingest.records import Checker
+from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, RejectsFolder, listing
+from airflow_provider_vectorize.ingest.report import Report
+
+log = logging.getLogger(__name__)
+
+
+def remark(index_name: str, account: Account, options: IngestOptions, checker: Checker) -> None:
+    """Say what the user should know of a load that went well."""
+    remarks = []
+    if checker.undocumented:
+        fields = ", ".join(sorted(checker.undocumented))
+        remarks.append(f"sent as they are, though the API does not document them: the fields {fields}")
+    if options.unparsable_behavior == "discard":
+        remarks.append('with unparsable_behavior="discard" the API does not tell how many records it dropped')
+    for remark in remarks:
+        log.warning("Load into %s: %s", index_name, remark)
+    account.remark(*remarks)
+
+
+def judge(account: Account, options: IngestOptions) -> None:
+    """Raise when a load that came to its end is red all the same."""
+    if account.records == 0:
+        raise EmptySourceError("There was nothing to load: not one record in the source")
+    if account.rejected > options.max_rejects:
+        raise TooManyRejectsError(
+            f"{account.rejected} records were refused, and max_rejects is {options.max_rejects}"
+        )
+    if not account.mutation_ids:
+        raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
+
+
+def explain(
+    error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report, *, blind: bool
+) -> str:
+    """Give the text of an error with what was accepted, and from where on nothing was."""
+    lines = [str(error)]
+    if account.rejected and not isinstance(error, InvalidRecordError):
+        where = "" if folder is None else f", all of them in {folder.name}"
+        lines += [f"Refused records ({account.rejected}{where}):", listing(account.named, account.rejected)]
+    records = "" if report.accepted is None else f"{report.accepted} records in "
+    lines.append(f"Accepted: {records}{report.batches} requests.")
+    if report.unsettled:
+        lines.append(
+            "Sent, or about to be, without an answer, so that some may be in the index: "
+            + "; ".join(map(str, report.unsettled[:MAX_NAMED]))
+            + ("; ..." if len(report.unsettled) > MAX_NAMED else "")
+            + "."
+        )
+    if report.stopped_at is not None:
+        place = "{}, line {}".format(*report.stopped_at)
+        lines.append(
+            f"From {place} on, this try has loaded nothing; what an earlier try has sent may be in the index."
+            if blind
+            else f"From {place} on, nothing was accepted."
+        )
+    return "\n".join(lines)
