@@ -6,6 +6,14 @@ from typing import Any
 
 __version__ = "0.1.0"
 
+#: What Airflow 3 calls assets, Airflow 2 called datasets.
+_ASSET_URI = {
+    "schemes": ["vectorize"],
+    "handler": "airflow_provider_vectorize.assets.sanitize_uri",
+    "factory": "airflow_provider_vectorize.assets.vectorize_index",
+    "to_openlineage_converter": "airflow_provider_vectorize.assets.convert_to_openlineage",
+}
+
 
 def get_provider_info() -> dict[str, Any]:
     """Describe the provider to Airflow: entry point ``apache_airflow_provider``."""
@@ -49,6 +57,12 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": integration,
                 "python-modules": ["airflow_provider_vectorize.triggers.vectorize"],
             }
+        ],
+        "asset-uris": [_ASSET_URI],
+        "dataset-uris": [_ASSET_URI],
+        "extra-links": [
+            "airflow_provider_vectorize.links.VectorizeIndexLink",
+            "airflow_provider_vectorize.links.VectorizeRejectsLink",
         ],
         "connection-types": [
             {

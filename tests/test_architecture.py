@@ -53,11 +53,24 @@ ALLOWED = {
     "waiting": {"client", "visibility"},
     "sync": {"sync", "ingest", "client", "visibility", "waiting"},
     "connection": {"client"},
+    "assets": {"client"},
+    "links": {"hooks"},
+    "policies": {"client"},
     "emulator": {"emulator"},
     "hooks": {"hooks", "client", "ingest", "index", "visibility", "waiting", "connection"},
     "triggers": {"triggers", "client", "waiting", "visibility", "connection"},
-    "operators": {"operators", "hooks", "triggers", "client", "ingest", "index", "waiting", "visibility"},
-    "sensors": {"sensors", "operators", "hooks", "triggers", "client", "waiting", "visibility"},
+    "operators": {
+        "operators",
+        "links",
+        "hooks",
+        "triggers",
+        "client",
+        "ingest",
+        "index",
+        "waiting",
+        "visibility",
+    },
+    "sensors": {"sensors", "operators", "links", "hooks", "triggers", "client", "waiting", "visibility"},
 }
 
 

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
+from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, get_current_context
 
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
@@ -23,13 +23,15 @@ _BREAKS = (r"\.", ";", ".{40}:")
 def fail_fast() -> Iterator[None]:
     """Turn errors that no retry can help into Airflow's, so that no retry is spent on them.
 
+    A task with a retry policy of its own is left the error itself: Airflow asks no policy about its own.
+
     :raises AirflowFailException: with the text of the error, and without its traceback: the text says it all.
     """
     try:
         yield
     except VectorizeError as error:
         text = in_short_lines(str(error))
-        if error.permanent:
+        if error.permanent and not _has_retry_policy():
             raise AirflowFailException(text) from None
         error.args = (text, *error.args[1:])
         raise
@@ -53,6 +55,14 @@ def _broken(text: str, mark: str = "", *weaker: str) -> list[str]:
         else:
             lines += _broken(part, *weaker)
     return lines[1:]
+
+
+def _has_retry_policy() -> bool:
+    try:
+        task = get_current_context()["task"]
+    except (AirflowException, RuntimeError):  # outside a task
+        return False
+    return getattr(task, "retry_policy", None) is not None
 
 
 def seconds(task_id: str, name: str, value: float | timedelta, *, least: float = 0.0) -> float:

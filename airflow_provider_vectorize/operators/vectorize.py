@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, push_links
 from airflow_provider_vectorize.operators.common import (
     fail_fast,
     given,
@@ -72,6 +73,7 @@ class VectorizeUpload(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("index_name", "source", "conn_id", "namespace", "rejects_path")
+    operator_extra_links = (VectorizeIndexLink(), VectorizeRejectsLink())
     operation: ClassVar[Literal["upsert", "insert"]]
     #: What it waits for by itself, so that `deferrable` has an effect even without `wait_for_completion`.
     waits_for_source: ClassVar[bool] = False
@@ -191,6 +193,7 @@ class VectorizeUpload(BaseOperator):
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
         from airflow_provider_vectorize.hooks.task import TaskRun
 
+        push_links(context, self.hook, self.index_name, self.rejects_path)
         self._run = run = TaskRun(context)
         checkpoint = self._checkpoint(run)
         with fail_fast():

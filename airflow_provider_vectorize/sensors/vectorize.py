@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_vectorize.client.errors import MutationTimeoutError, SourceError, WaitAbortedError
+from airflow_provider_vectorize.links import VectorizeIndexLink, push_links
 from airflow_provider_vectorize.operators.common import fail_fast, interval, seconds
 from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
@@ -73,6 +74,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         """Wait, then upload, and return the mutation id."""
         from airflow_provider_vectorize.hooks.storage import described
 
+        push_links(context, self.hook, self.index_name, self.rejects_path)
         try:
             BaseSensorOperator.execute(self, context)
         except (AirflowSensorTimeout, AirflowSkipException) as end:
@@ -112,6 +114,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
     """
 
     template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
+    operator_extra_links = (VectorizeIndexLink(),)
 
     def __init__(
         self,
@@ -145,8 +148,11 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
+        push_links(context, self.hook, self.index_name)
         with fail_fast():
             run = self._begin(context)
+        if self.index_name is None:
+            push_links(context, self.hook, self._wait.index_name)
         memory = run.memory(self._wait) if self.reschedule else None
         if memory is not None:
             memory.restore()
