@@ -2,9 +2,11 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
 BIN := $(VENV)/bin
+# Celery 5.7 does not work with Airflow's provider yet. The last one is built, and needs libmariadb-dev and pkg-config.
+CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real clients contract-real bench bench-emulator bench-xcom lint constraints clean
+.PHONY: help demo test matrix smoke soak real ui ui-test celery quota hard-days clients contract-real bench bench-emulator bench-xcom lint constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -33,6 +35,21 @@ soak: $(READY) ## run the long property and fault tests
 
 real: $(READY) ## prove in a real Airflow (scheduler, triggerer, API server) what dag.test() cannot
 	@$(BIN)/python -m pytest -m real tests/real
+
+ui: $(READY) ## Airflow and the emulator for a browser of your own; Ctrl-C ends both
+	@$(BIN)/python -m tests.ui.serve
+
+ui-test: $(READY) ## the same in a headless Chromium: the form, a green load, a red one; PICTURES=folder
+	@VECTORIZE_PICTURES=$(or $(PICTURES),.work/ui) $(BIN)/python -m pytest -m ui tests/ui
+
+celery: $(READY) ## many workers: Celery with Redis and PostgreSQL, and MariaDB (15 minutes; Debian's servers)
+	@$(BIN)/python -m uv --quiet venv --allow-existing --python $(BIN)/python .work/celery/venv
+	@$(BIN)/python -m uv --quiet pip install --python .work/celery/venv/bin/python -c constraints.txt --editable '.[test]' \
+		$(CELERY)
+	@nice .work/celery/venv/bin/python -m tests.workers.run
+
+quota: $(READY) ## how long loads take at the API's quota, simulated: the tables of docs/sizing.md
+	@$(BIN)/python scripts/simulate_quota.py
 
 clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) against the emulator
 	@$(BIN)/python tests/clients/run.py

@@ -117,11 +117,15 @@ class Airflow:
         for name in list(self._processes):
             self.kill_component(name)
 
-    def start_component(self, name: str) -> None:
-        """Start a component, in a session of its own."""
+    def start_component(self, name: str, *command: str) -> None:
+        """Start a component, in a session of its own.
+
+        :param name: what it is called here.
+        :param command: of Airflow, if it is none of :data:`COMPONENTS`.
+        """
         with (self.home / f"{name}.out").open("ab") as output:
             self._processes[name] = subprocess.Popen(
-                [sys.executable, "-m", "airflow", name, *COMPONENTS[name]],
+                [sys.executable, "-m", "airflow", *(command or (name, *COMPONENTS[name]))],
                 cwd=self.home,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
@@ -169,10 +173,8 @@ class Airflow:
 
     def tails(self) -> Iterator[tuple[str, str]]:
         """Give the last lines of what each component has said."""
-        for name in COMPONENTS:
-            path = self.home / f"{name}.out"
-            if path.exists():
-                yield name, "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+        for path in sorted(self.home.glob("*.out")):
+            yield path.stem, "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
         """Ask the REST API."""
