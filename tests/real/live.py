@@ -153,6 +153,11 @@ class Airflow:
         except psutil.NoSuchProcess:
             return []
 
+    def pids(self) -> list[int]:
+        """Give the processes of all components, those below them too."""
+        started = self._processes.values()
+        return [pid for one in started for pid in (one.pid, *(child.pid for child in self.children(one)))]
+
     def memory(self, name: str) -> int:
         """Give the resident bytes of a component with all its processes."""
         process = self._processes[name]
@@ -178,7 +183,7 @@ class Airflow:
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
         """Ask the REST API."""
-        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=30, **kwargs)
+        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=90, **kwargs)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
