@@ -48,6 +48,9 @@ celery: $(READY) ## many workers: Celery with Redis and PostgreSQL, and MariaDB 
 		$(CELERY)
 	@nice .work/celery/venv/bin/python -m tests.workers.run
 
+hard-days: $(READY) ## 30 minutes of disasters on a real Airflow; MINUTES=3 for a short form
+	@$(BIN)/python -m tests.hard_days.run --minutes $(or $(MINUTES),30) $(if $(MINUTES),,--write)
+
 quota: $(READY) ## how long loads take at the API's quota, simulated: the tables of docs/sizing.md
 	@$(BIN)/python scripts/simulate_quota.py
 

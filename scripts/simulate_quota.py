@@ -11,7 +11,6 @@ import argparse
 import heapq
 import itertools
 import random
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from math import ceil
@@ -184,11 +183,16 @@ def main() -> None:
     for name, table in tables.items():
         print(f"{name}\n{table}\n")
         if arguments.write:
-            place = rf"(?<=<!-- {name} -->\n).*?(?=\n<!-- /{name} -->)"
-            text, replaced = re.subn(place, lambda _, table=table: table, PAGE.read_text(), flags=re.DOTALL)
-            if replaced != 1:
-                raise SystemExit(f"{PAGE.name} has no place for the table {name}")
-            PAGE.write_text(text)
+            insert(name, table)
+
+
+def insert(name: str, table: str) -> None:
+    """Put a table into its place on the page."""
+    before, begin, rest = PAGE.read_text().partition(f"<!-- {name} -->\n")
+    _, end, after = rest.partition(f"\n<!-- /{name} -->")
+    if not end:
+        raise SystemExit(f"{PAGE.name} has no place for the table {name}")
+    PAGE.write_text(before + begin + table + end + after)
 
 
 if __name__ == "__main__":

@@ -105,12 +105,12 @@ class Airflow:
         self.command("db", "migrate")
         for name in COMPONENTS:
             self.start_component(name)
-        wait_until(self._answers, "the API server answers", 120)
+        wait_until(self._answers, "the API server answers", 300)
         token = self._session.get(f"{self.url}/auth/token", timeout=10).json()["access_token"]
         self._session.headers["Authorization"] = f"Bearer {token}"
-        wait_until(self._healthy, "all components are healthy", 120)
+        wait_until(self._healthy, "all components are healthy", 300)
         expected = len(list(self._dags.glob("*.py")))
-        wait_until(lambda: self._parsed() >= expected, "the DAG files were read", 60)
+        wait_until(lambda: self._parsed() >= expected, "the DAG files were read", 180)
 
     def stop(self) -> None:
         """End everything that was started."""
@@ -171,7 +171,7 @@ class Airflow:
             env=self.environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=300,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

@@ -86,7 +86,7 @@ def run(here, dag_id, *expected):
     state = wait_until(
         lambda: (found := here.airflow.request("GET", path)["state"]) in ("success", "failed") and found,
         f"{dag_id} has ended",
-        240,
+        400,
     )
     assert state in expected
     return run
