@@ -27,7 +27,7 @@ INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
     "hooks": ("task", "base", "indexes", "loads", "queries", "storage", "waits"),
-    "operators": ("common",),
+    "operators": ("common", "resolving"),
     "sensors": ("mutations",),
     "triggers": ("poller",),
 }

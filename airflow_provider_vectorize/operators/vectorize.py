@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
 from os import PathLike
@@ -21,6 +21,7 @@ from airflow_provider_vectorize.operators.common import (
     refuse_without_effect,
     seconds,
 )
+from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
@@ -30,8 +31,9 @@ if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
 
-#: What ``vectors`` takes: NDJSON text, mappings, or the output of a task that returns one of these.
-Vectors = str | bytes | Iterable[Mapping[str, Any]] | XComArg
+#: What ``vectors`` takes: NDJSON text, mappings, what resolves to these, alone or in a list, or a callable that returns
+#: them.
+Vectors = str | bytes | Iterable[Mapping[str, Any] | XComArg] | XComArg | Callable[..., Any]
 
 DEFAULTS = IngestOptions()
 DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
@@ -45,7 +47,9 @@ class VectorizeUpload(BaseOperator):
     :param source: a path or glob, or a list of them, plain or ``.gz``, in anything that Airflow's object storage
         reaches: NDJSON, one vector a line. Read line by line. Templated.
     :param vectors: instead of ``source``: NDJSON text, or a list of mappings with ``id``, ``values`` and, if need
-        be, ``namespace`` and ``metadata``; or the ``.output`` of a task that returns one of these. Never templated.
+        be, ``namespace`` and ``metadata``; what resolves to these, such as the ``.output`` of a task, alone or in a
+        list; or a callable that returns them, or a generator of them, and takes what it names of the context. Of a mapped
+        upstream one instance is read at a time, and lists are flattened by one level. Never templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
     :param namespace: for records that have none; a record with another one is invalid. At most 64 bytes. Templated.
     :param on_invalid: what to do with a record that breaks a limit of the API: ``fail`` stops at the first and
@@ -163,8 +167,7 @@ class VectorizeUpload(BaseOperator):
                 f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "
                 "metadata database: pass the upstream task's .output instead"
             )
-        if isinstance(vectors, XComArg):
-            XComArg.apply_upstream_relationship(self, vectors)
+        draw_dependencies(self, vectors)
         self._run: TaskRun | None = None
 
     @classmethod
@@ -251,13 +254,12 @@ class VectorizeUpload(BaseOperator):
         }
 
     def _load(self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None) -> Report:
-        vectors = self.vectors.resolve(context) if isinstance(self.vectors, XComArg) else self.vectors
         try:
             return self.hook.load(
                 self.operation,
                 self.index_name,
                 source=self.source,
-                vectors=vectors,
+                vectors=resolve_vectors(self.vectors, context),
                 checkpoint=checkpoint,
                 stop=run.stop,
                 tried_before=run.tried_before,

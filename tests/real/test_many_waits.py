@@ -29,7 +29,7 @@ REAL_TASKS = 10
 SECONDS = 60
 INTERVAL = 10
 #: What all the waits of one index may ask in that time.
-MOST_REQUESTS = 3 * (SECONDS / INTERVAL + 2)
+MOST_REQUESTS = (3 + 1 / 3) * (SECONDS / INTERVAL + 2)
 MOST_CPU_SECONDS = 0.050
 #: So many kinds of callbacks are shown.
 SHOWN = 6
@@ -76,6 +76,8 @@ def idle(airflow: Airflow) -> int:
 
 @pytest.fixture
 def run(airflow: Airflow, api: Api, tmp_path: Path, idle: int) -> Iterator[Run]:
+    # Somebody else writes all the time, so that no fence is seen: the waits stay.
+    api.emulator.foreign(INDEX, writes=100_000, every=0.5)
     airflow.set_slots("many", REAL_TASKS, include_deferred=True)
     targets = [target(number) for number in range(WAITS)]
     ids = [one["mutation_id"] for one in targets]
@@ -111,13 +113,12 @@ def run(airflow: Airflow, api: Api, tmp_path: Path, idle: int) -> Iterator[Run]:
 def test_they_cost_what_one_costs(
     airflow: Airflow, api: Api, idle: int, run: Run, measured: Callable[[str], None]
 ):
-    api.emulator.foreign(INDEX, writes=10_000, every=0.5)
     wait_until(lambda: started_triggers(run) == WAITS, "the triggerer runs all", 120)
     started = time.time()
     wait_until(lambda: time.time() > started + SECONDS, "the time is over", SECONDS + 10)
 
     asked = [row["operation"] for row in api.emulator.log() if started < row["time"] <= started + SECONDS]
-    polls = asked.count("index_info") + asked.count("get_by_ids")
+    polls = sum(map(asked.count, ("index_info", "get_by_ids", "delete_by_ids")))
     measured(f"{WAITS} waits asked {polls} times in {SECONDS} s, at most {MOST_REQUESTS:.0f} are allowed")
     memory = airflow.memory("triggerer")
     measured(f"resident memory of the triggerer: {memory >> 20} MiB, {idle >> 20} MiB before")

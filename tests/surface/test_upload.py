@@ -10,7 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from airflow.providers.common.compat.sdk import task
+from airflow.providers.common.compat.sdk import task, task_group
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
@@ -113,6 +113,74 @@ class TestWhatItTakes:
         (tmp_path / "upsert.ndjson").write_text(ndjson(vectors("a")))
         assert upsert(source=f"{tmp_path}/{{{{ task.task_id }}}}.ndjson").state == "success"
         assert list(client.list_vectors(INDEX)) == ["a"]
+
+    def test_the_outputs_of_mapped_instances_are_read_one_at_a_time_and_flattened(
+        self, emulator, client, dag, run_dag
+    ):
+        @task
+        def make(names):
+            return vectors(*names)
+
+        with dag:
+            VectorizeUpsertOperator(
+                task_id="upsert", index_name=INDEX, vectors=make.expand(names=["ab", "c", "de"])
+            )
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert ended.xcom("upsert", "report")["accepted"] == 5
+        assert sorted(client.list_vectors(INDEX)) == list("abcde")
+
+    def test_a_list_of_outputs(self, emulator, client, dag, run_dag):
+        @task
+        def make(names):
+            return vectors(*names)
+
+        @task
+        def text():
+            return ndjson(vectors("x", "y"))
+
+        with dag:
+            given = [make("ab"), *vectors("own"), text(), make.expand(names=["c", "de"])]
+            made = VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=given)
+        assert len(made.upstream_task_ids) == 3
+        assert run_dag(dag).state == "success"
+        assert sorted(client.list_vectors(INDEX)) == ["a", "b", "c", "d", "e", "own", "x", "y"]
+
+    def test_an_argument_of_a_mapped_task_group(self, emulator, client, dag, run_dag):
+        @task_group
+        def load(given):
+            VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=given)
+
+        with dag:
+            load.expand(given=[vectors("a"), vectors("b")])
+        assert run_dag(dag).state == "success"
+        assert sorted(client.list_vectors(INDEX)) == ["a", "b"]
+
+    def test_a_parameter_of_the_dag(self, emulator, client, dag, run_dag):
+        dag.params["vectors"] = vectors("a")
+        with dag:
+            VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=dag.param("vectors"))
+        assert run_dag(dag).state == "success"
+        assert list(client.list_vectors(INDEX)) == ["a"]
+
+    def test_a_callable(self, emulator, client, upsert):
+        def make(ti):
+            yield from vectors(ti.task_id)
+
+        assert upsert(vectors=make).state == "success"
+        assert list(client.list_vectors(INDEX)) == ["upsert"]
+
+    def test_nothing_that_an_upstream_returned_is_said(self, emulator, dag, run_dag):
+        @task
+        def nothing():
+            return None
+
+        with dag:
+            VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=nothing(), retries=2)
+        ended = run_dag(dag)
+        assert ended.task_state("upsert") == "failed"
+        assert ended.tasks["upsert"][0].try_number == 1
+        assert "vectors is None" in ended.log
 
     def test_the_index_of_the_connection(self, emulator, client, upsert, monkeypatch):
         uri = f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http?index_name={INDEX}"

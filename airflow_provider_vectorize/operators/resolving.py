@@ -1,0 +1,69 @@
+"""Values that are known only when a task runs: outputs of other tasks, arguments of a group, callables. Light."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from airflow.providers.common.compat.sdk import Context, XComArg, determine_kwargs
+
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
+
+
+def is_resolvable(value: object) -> bool:
+    """Tell whether Airflow resolves it: an ``XComArg``, a mapped task group's argument, ``dag.param``."""
+    return hasattr(value, "resolve") and hasattr(value, "iter_references")
+
+
+def draw_dependencies(task: Any, value: object) -> None:
+    """Put a task behind those whose output it is given, alone or in a list."""
+    for each in value if isinstance(value, list | tuple) else (value,):
+        if is_resolvable(each):
+            XComArg.apply_upstream_relationship(task, each)
+
+
+def resolve_vectors(value: Any, context: Context) -> Any:
+    """Give the vectors of an upload: what was given, what resolves, alone or in a list, or what a callable returns.
+
+    What is resolved is read lazily, one instance of a mapped task at a time, and lists in it are flattened by one
+    level.
+    """
+    if callable(value) and not is_resolvable(value):
+        value = value(**determine_kwargs(value, (), context))
+        return _refuse_none(value)
+    if is_resolvable(value):
+        return _records(_refuse_none(value.resolve(context)))
+    if isinstance(value, list | tuple) and any(map(is_resolvable, value)):
+        return _of_each(value, context)
+    return value
+
+
+def _of_each(values: Iterable[Any], context: Context) -> Iterator[Any]:
+    for each in values:
+        if is_resolvable(each):
+            found = _records(_refuse_none(each.resolve(context)))
+            yield from found.encode().splitlines() if isinstance(found, str) else found
+        else:
+            yield each
+
+
+def _records(value: Any) -> Any:
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+        return value
+    return iter((value,)) if isinstance(value, Mapping) else _flattened(value)
+
+
+def _flattened(items: Iterable[Any]) -> Iterator[Any]:
+    for item in items:
+        if isinstance(item, str):
+            yield from item.encode().splitlines()
+        elif isinstance(item, Iterable) and not isinstance(item, bytes | Mapping):
+            yield from item
+        else:
+            yield item
+
+
+def _refuse_none(value: Any) -> Any:
+    if value is None:
+        raise InvalidArgumentError("vectors is None: did the task that makes them return something?")
+    return value
