@@ -55,7 +55,10 @@ def get_provider_info() -> dict[str, Any]:
         "triggers": [
             {
                 "integration-name": integration,
-                "python-modules": ["airflow_provider_vectorize.triggers.vectorize"],
+                "python-modules": [
+                    "airflow_provider_vectorize.triggers.objects",
+                    "airflow_provider_vectorize.triggers.vectorize",
+                ],
             }
         ],
         "asset-uris": [_ASSET_URI],

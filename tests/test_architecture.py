@@ -58,7 +58,7 @@ ALLOWED = {
     "policies": {"client"},
     "emulator": {"emulator"},
     "hooks": {"hooks", "client", "ingest", "index", "visibility", "waiting", "connection"},
-    "triggers": {"triggers", "client", "waiting", "visibility", "connection"},
+    "triggers": {"triggers", "hooks", "client", "waiting", "visibility", "connection"},
     "operators": {
         "operators",
         "links",

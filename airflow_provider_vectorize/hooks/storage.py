@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os.path
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -83,16 +84,41 @@ def split_source(source: Source, parts: int) -> list[Piece]:
     return split_files([(_url_of(file, item), file) for item in items for file in source_files(item)], parts)
 
 
-def source_exists(source: Source) -> bool:
-    """Tell whether every path is there, and every glob finds something.
+def places_of(source: Source) -> list[Place]:
+    """Find out where a source leads, without looking whether it is there."""
+    return _places(_items(source))
+
+
+def snapshot(places: Sequence[Place]) -> tuple[Any, ...] | None:
+    """Give every file that is there with size and mark; None unless every path is there and every glob finds something.
 
     :raises SourceError: the storage cannot say.
     """
-    items = _items(source)
-    return all(
-        SourceFile(*place).looked_up() if isinstance(item, Piece) else expand(*place)
-        for item, place in zip(items, _places(items), strict=True)
-    )
+    for fs in {id(place.fs): place.fs for place in places}.values():
+        fs.invalidate_cache()
+    found = [expand(*place) for place in places]
+    if not all(found):
+        return None
+    return tuple((file.name, file.info().get("size"), file.mark()) for files in found for file in files)
+
+
+class Settling:
+    """Tell whether what is there has been the same for some time.
+
+    :param seconds: for how long.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._last: tuple[Any, ...] | None = None
+        self._since = 0.0
+
+    def is_settled(self, seen: tuple[Any, ...] | None) -> bool:
+        """Take in a :func:`snapshot`."""
+        now = time.monotonic()
+        if seen != self._last:
+            self._last, self._since = seen, now
+        return seen is not None and now - self._since >= self._seconds
 
 
 def described(source: Any) -> str:

@@ -48,8 +48,8 @@ class VectorizeUpload(BaseOperator):
         reaches: NDJSON, one vector a line. Read line by line. Templated.
     :param vectors: instead of ``source``: NDJSON text, or a list of mappings with ``id``, ``values`` and, if need
         be, ``namespace`` and ``metadata``; what resolves to these, such as the ``.output`` of a task, alone or in a
-        list; or a callable that returns them, or a generator of them, and takes what it names of the context. Of a mapped
-        upstream one instance is read at a time, and lists are flattened by one level. Never templated.
+        list; or a callable that returns them, or a generator of them, and takes what it names of the context. Of
+        a mapped upstream one instance is read at a time, and lists are flattened by one level. Never templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
     :param namespace: for records that have none; a record with another one is invalid. At most 64 bytes. Templated.
     :param on_invalid: what to do with a record that breaks a limit of the API: ``fail`` stops at the first and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
+    AirflowFailException,
     AirflowSensorTimeout,
     AirflowSkipException,
     BaseOperator,
@@ -19,7 +21,7 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_vectorize.client.errors import MutationTimeoutError, SourceError, WaitAbortedError
 from airflow_provider_vectorize.links import VectorizeIndexLink, push_links
-from airflow_provider_vectorize.operators.common import fail_fast, interval, seconds
+from airflow_provider_vectorize.operators.common import fail_fast, interval, refuse_without_effect, seconds
 from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 
@@ -42,6 +44,9 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 
     :param source: what to wait for and to upload. It must be whole once it is there; a glob is there as soon as one
         file matches. Templated.
+    :param settled_seconds: where files grow in their place: for so long their sizes and marks must not have changed;
+        default 0. Not in ``reschedule`` mode.
+    :param deferrable: wait in the triggerer, for the source and for the upload's own wait.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
     without ``vectors``, and of a sensor, with Airflow's defaults: ``poke_interval`` (60 s), ``timeout`` (7 days),
@@ -53,28 +58,45 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     #: Why the storage could not say, at the last look, whether the source is there.
     _obstacle: SourceError | None = None
 
+    def __init__(self, *, settled_seconds: float | timedelta = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        # Airflow has made seconds of it.
+        interval(self.task_id, "poke_interval", self.poke_interval)
+        self.settled_seconds = 0.0
+        if settled_seconds:
+            self.settled_seconds = seconds(self.task_id, "settled_seconds", settled_seconds)
+            refuse_without_effect(
+                self.task_id,
+                "in reschedule mode nothing is remembered from one poke to the next; use deferrable=True",
+                settled_seconds=self.reschedule and not self.deferrable,
+            )
+
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Tell whether the source is there; while its storage cannot say, it is not."""
-        from airflow_provider_vectorize.hooks.storage import described, source_exists
+        from airflow_provider_vectorize.hooks.storage import described, places_of, snapshot
 
         assert self.source is not None  # noqa: S101  # the constructor requires it
         self.log.info("Looking for %s", described(self.source))
         self._obstacle = None
         with fail_fast():
             try:
-                return source_exists(self.source)
+                if self._settling.is_settled(snapshot(places_of(self.source))):
+                    return True
             except SourceError as error:
                 if error.permanent:
                     raise
                 self._obstacle = error
-        self.log.warning("Not there yet, since the storage cannot say: %s", self._obstacle)
+                self.log.warning("Not there yet, since the storage cannot say: %s", error)
+        if self.deferrable:
+            self._defer()
         return False
 
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.storage import described
+        from airflow_provider_vectorize.hooks.storage import Settling, described
 
         push_links(context, self.hook, self.index_name, self.rejects_path)
+        self._settling = Settling(self.settled_seconds)
         try:
             BaseSensorOperator.execute(self, context)
         except (AirflowSensorTimeout, AirflowSkipException) as end:
@@ -84,9 +106,43 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
             raise type(end)(text) from end
         return self.upload(context)
 
+    def object_found(self, context: Context, event: Any) -> str:
+        """Go on after the wait for the source in the triggerer: upload, and return the mutation id."""
+        from airflow_provider_vectorize.triggers.vectorize import check_event
+
+        event = check_event(event)
+        match event["status"]:
+            case "found":
+                return self.upload(context)
+            case "timeout":
+                end: AirflowException = AirflowSensorTimeout(event["message"])
+            case "failed":
+                end = AirflowFailException(event["message"])
+            case unknown:
+                raise AirflowException(
+                    f"The trigger sent a status that this version does not know: {unknown!r}"
+                )
+        if self.soft_fail or self.never_fail:
+            raise AirflowSkipException(str(end))
+        raise end
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
-        """Go on after a deferral: only the upload's own wait defers, and that is not for ``soft_fail``."""
+        """Go on after a deferral: ``soft_fail`` is not for the upload, so it is not for all that follows."""
         return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
+
+    def _defer(self) -> None:
+        from airflow_provider_vectorize.triggers.objects import GRACE_SECONDS, VectorizeObjectTrigger
+
+        source = self.source if isinstance(self.source, list | tuple) else [self.source]
+        trigger = VectorizeObjectTrigger(
+            source=[dict(path) if isinstance(path, Mapping) else str(path) for path in source],
+            deadline=time.time() + self.timeout,
+            poll_interval=self.poke_interval,
+            settled_seconds=self.settled_seconds,
+        )
+        # The trigger ends itself, unless no triggerer runs.
+        backstop = timedelta(seconds=self.timeout + 2 * GRACE_SECONDS + self.poke_interval)
+        self.defer(trigger=trigger, method_name="object_found", timeout=backstop)
 
 
 class VectorizeMutationSensor(BaseSensorOperator):

@@ -26,9 +26,18 @@ from airflow_provider_vectorize.client.errors import (
     VectorizeError,
 )
 from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.triggers.objects import VectorizeObjectTrigger
 from airflow_provider_vectorize.triggers.poller import PolledWait, SharedPoll
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait
+
+__all__ = [
+    "VectorizeMutationTrigger",
+    "VectorizeObjectTrigger",
+    "check_event",
+    "deferral",
+    "raise_for_status",
+]
 
 #: Bytes of JSON that the targets of a trigger take at most. Its row is a small column in some databases.
 MAX_TARGET_BYTES = 3_500

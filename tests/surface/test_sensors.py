@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import threading
 import time
 from datetime import timedelta
@@ -10,13 +12,14 @@ import pytest
 from airflow.providers.common.compat.sdk import XComArg, task
 
 from airflow_provider_vectorize.client import VectorizeClient, limits
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 from airflow_provider_vectorize.sensors.vectorize import (
     VectorizeMutationSensor,
     VectorizeUpsertSensor,
 )
+from airflow_provider_vectorize.triggers import objects
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.visibility import Probe, Target, digest
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
@@ -542,3 +545,118 @@ class TestUpsertSensor:
     def test_vectors_are_for_the_operator(self, dag):
         with dag, pytest.raises(InvalidArgumentError, match="for vectors use the operator"):
             VectorizeUpsertSensor(task_id="upsert", source="x", vectors=[])
+
+
+class TestWaitingForTheSourceInTheTriggerer:
+    def arrive(self, path, *ids):
+        part = path.with_suffix(".part")
+        part.write_text(ndjson(vectors(*ids)))
+        part.rename(path)
+
+    def sensor(self, source, **kwargs):
+        settings = {"task_id": "upsert", "index_name": INDEX, "poke_interval": 0.1, "timeout": 30}
+        return VectorizeUpsertSensor(source=source, deferrable=True, **(settings | kwargs))
+
+    @pytest.mark.parametrize("waits", [False, True])
+    def test_it_is_uploaded_once_it_is_there(self, emulator, client, dag, run_dag, tmp_path, waits):
+        emulator.set_visibility("delay", 0.5)
+        threading.Timer(1.5, self.arrive, [tmp_path / "late.ndjson", "a", "b"]).start()
+        with dag:
+            self.sensor(str(tmp_path / "*.ndjson"), wait_for_completion=waits, poll_interval=0.1)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert "running trigger in line" in ended.log
+        assert ended.xcom("upsert", "report")["accepted"] == 2
+
+    @pytest.mark.parametrize(
+        ("option", "state"),
+        [({}, "failed"), ({"soft_fail": True}, "skipped"), ({"never_fail": True}, "skipped")],
+    )
+    def test_its_deadline_is_that_of_a_sensor_and_names_the_source(
+        self, emulator, dag, run_dag, tmp_path, option, state
+    ):
+        with dag:
+            self.sensor(str(tmp_path / "never.ndjson"), timeout=0.5, retries=2, **option)
+        ended = run_dag(dag)
+        assert ended.task_state("upsert") == state
+        assert ended.tasks["upsert"][0].try_number == 1
+        assert "never.ndjson" in ended.log
+
+    def test_an_upload_that_fails_is_red_whatever_the_options_of_the_sensor(
+        self, emulator, dag, run_dag, tmp_path
+    ):
+        part = tmp_path / "part"
+        part.write_text("{oops\n")
+        threading.Timer(1.5, part.rename, [tmp_path / "bad.ndjson"]).start()
+        with dag:
+            self.sensor(str(tmp_path / "bad.ndjson"), soft_fail=True)
+        assert run_dag(dag).task_state("upsert") == "failed"
+
+    def events(self, *triggers_):
+        async def first(trigger):
+            async for event in trigger.run():
+                return event.payload
+            raise AssertionError("no event")
+
+        async def all_of_them():
+            found = await asyncio.gather(*map(first, triggers_))
+            assert not objects._stores
+            return found
+
+        return asyncio.run(all_of_them())
+
+    def trigger(self, source, timeout=10.0, **kwargs):
+        return objects.VectorizeObjectTrigger(
+            **({"source": source, "deadline": time.time() + timeout, "poll_interval": 0.1} | kwargs)
+        )
+
+    def test_what_is_stored_survives_json(self, tmp_path):
+        path, kwargs = self.trigger(["a", "b"], settled_seconds=5).serialize()
+        copy = objects.VectorizeObjectTrigger(**json.loads(json.dumps(kwargs)), new_in_a_later_version=1)
+        assert copy.serialize() == (path, kwargs)
+        assert path == f"{type(copy).__module__}.{type(copy).__qualname__}"
+
+    def test_a_file_that_grows_is_waited_for(self, tmp_path):
+        path = tmp_path / "grows.ndjson"
+        stop = threading.Event()
+
+        def grow():
+            for _ in range(5):
+                with path.open("a") as file:
+                    file.write("x\n")
+                stop.wait(0.3)
+
+        grower = threading.Thread(target=grow)
+        grower.start()
+        [event] = self.events(self.trigger(str(path), settled_seconds=1.0))
+        assert event == {"status": "found"}
+        assert not grower.is_alive()
+
+    def test_waits_for_one_source_share_the_looks(self, tmp_path, monkeypatch):
+        asked = []
+        look = objects.snapshot
+        monkeypatch.setattr(
+            objects, "snapshot", lambda places: (asked.append(1), time.sleep(0.2), look(places))[2]
+        )
+        source = str(tmp_path / "never.ndjson")
+        events = self.events(*(self.trigger(source, timeout=0.5) for _ in range(20)))
+        assert {event["status"] for event in events} == {"timeout"}
+        assert len(asked) < 20
+
+    def test_a_storage_that_cannot_say_is_asked_again_and_named_at_the_deadline(self, tmp_path, monkeypatch):
+        def fail(places):
+            raise SourceError("storage is down")
+
+        monkeypatch.setattr(objects, "snapshot", fail)
+        [event] = self.events(self.trigger(str(tmp_path / "x"), timeout=0.5))
+        assert event["status"] == "timeout"
+        assert "the last look failed: storage is down" in event["message"]
+
+    def test_a_storage_that_is_not_installed_ends_it_at_once(self):
+        [event] = self.events(self.trigger("nope://bucket/key"))
+        assert event["status"] == "failed"
+        assert "nope" in event["message"]
+
+    def test_settled_seconds_are_of_no_use_in_reschedule_mode(self, dag):
+        with dag, pytest.raises(InvalidArgumentError, match="settled_seconds without effect"):
+            VectorizeUpsertSensor(task_id="x", source="x", mode="reschedule", settled_seconds=60)
