@@ -558,9 +558,17 @@ class TestWaitingForTheSourceInTheTriggerer:
         return VectorizeUpsertSensor(source=source, deferrable=True, **(settings | kwargs))
 
     @pytest.mark.parametrize("waits", [False, True])
-    def test_it_is_uploaded_once_it_is_there(self, emulator, client, dag, run_dag, tmp_path, waits):
+    def test_it_is_uploaded_once_it_is_there(
+        self, emulator, client, dag, run_dag, tmp_path, waits, monkeypatch
+    ):
+        look = objects.snapshot
+
+        def look_after_it_has_arrived(places):
+            self.arrive(tmp_path / "late.ndjson", "a", "b")
+            return look(places)
+
+        monkeypatch.setattr(objects, "snapshot", look_after_it_has_arrived)
         emulator.set_visibility("delay", 0.5)
-        threading.Timer(1.5, self.arrive, [tmp_path / "late.ndjson", "a", "b"]).start()
         with dag:
             self.sensor(str(tmp_path / "*.ndjson"), wait_for_completion=waits, poll_interval=0.1)
         ended = run_dag(dag)
