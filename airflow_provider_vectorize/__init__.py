@@ -46,6 +46,12 @@ def get_provider_info() -> dict[str, Any]:
                 ],
             }
         ],
+        "task-decorators": [
+            {
+                "name": "vectorize_upsert",
+                "class-name": "airflow_provider_vectorize.decorators.vectorize.vectorize_upsert_task",
+            }
+        ],
         "sensors": [
             {
                 "integration-name": integration,

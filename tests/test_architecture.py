@@ -71,6 +71,7 @@ ALLOWED = {
         "visibility",
     },
     "sensors": {"sensors", "operators", "links", "hooks", "triggers", "client", "waiting", "visibility"},
+    "decorators": {"decorators", "operators", "client"},
 }
 
 
@@ -104,7 +105,14 @@ def test_the_package_itself_is_light():
 
 
 @pytest.mark.parametrize(
-    "module", ["operators.index", "operators.vectorize", "operators.vectors", "sensors.vectorize"]
+    "module",
+    [
+        "decorators.vectorize",
+        "operators.index",
+        "operators.vectorize",
+        "operators.vectors",
+        "sensors.vectorize",
+    ],
 )
 def test_a_dag_file_loads_neither_requests_nor_numpy(module):
     assert not loaded_by(f"{NAME}.{module}") & {"numpy", "requests", "orjson"}

@@ -30,7 +30,7 @@ def writing(fs: Any, path: str, name: str) -> Iterator[IO[bytes]]:
             fs.makedirs(folder, exist_ok=True)
         with fs.open(unfinished, "wb", block_size=_BLOCK_BYTES) as raw:
             if path.endswith(".gz"):
-                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=6, mtime=0) as packed:
+                with gzip.GzipFile(filename="", mode="wb", fileobj=raw, compresslevel=1, mtime=0) as packed:
                     yield packed  # type: ignore[misc]  # an IO[bytes] in all but name
             else:
                 yield raw

@@ -34,7 +34,7 @@ class Pace:
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         check_pace(requests_per_minute)
-        self._limit = requests_per_minute
+        self.limit = requests_per_minute
         self._stop = stop
         self._clock = clock
         self._wait = wait or stop.wait
@@ -49,7 +49,7 @@ class Pace:
         while not self._stop.is_set():
             with self._lock:
                 now = self._clock()
-                if len(self._begun) < self._limit:
+                if len(self._begun) < self.limit:
                     self._begun.append(now)
                     return
                 pause = self._begun[0] + _MINUTE - now

@@ -239,6 +239,10 @@ class VectorizeUpload(BaseOperator):
     def _checkpoint(self, run: TaskRun) -> TaskCheckpoint | None:
         return run.checkpoint(self.operation, self.conn_id, self.index_name, self.source)
 
+    def given_vectors(self, context: Context) -> Any:
+        """Give what ``vectors`` stands for at run time."""
+        return resolve_vectors(self.vectors, context)
+
     def _options(self) -> LoadOptions:
         return {
             "namespace": self.namespace,
@@ -259,7 +263,7 @@ class VectorizeUpload(BaseOperator):
                 self.operation,
                 self.index_name,
                 source=self.source,
-                vectors=resolve_vectors(self.vectors, context),
+                vectors=self.given_vectors(context),
                 checkpoint=checkpoint,
                 stop=run.stop,
                 tried_before=run.tried_before,

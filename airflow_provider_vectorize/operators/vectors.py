@@ -1,11 +1,11 @@
-"""Operators on the vectors of an index beside loading them: ask."""
+"""Operators on the vectors of an index beside loading them: ask, save."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context, XComArg
 
@@ -100,10 +100,7 @@ class VectorizeQueryOperator(BaseOperator):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: queries need output_path, the file that takes the answers"
             )
-        try:
-            check_pace(requests_per_minute)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
+        _check_pace(self.task_id, requests_per_minute)
         for value in (vector, queries):
             if isinstance(value, XComArg):
                 XComArg.apply_upstream_relationship(self, value)
@@ -150,3 +147,79 @@ class VectorizeQueryOperator(BaseOperator):
             isinstance(queries, list | tuple) and all(isinstance(each, str) for each in queries)
         )
         return self.render_template(queries, context) if paths else queries
+
+
+class VectorizeExportOperator(BaseOperator):
+    """Save an index, or a part of it, in files that the uploads load as they are.
+
+    Its ids are listed, a snapshot of that moment, and the vectors read 20 a request: at the start the log says how long
+    it will take. A retry goes on where the last try stopped, on every Airflow, without a vector twice or missing; a
+    clear begins again. Returns a report as a dict, of which ``source`` is the glob of the parts.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param output_path: a folder of its own, anywhere that Airflow's object storage reaches. It gets
+        ``part-000001.ndjson.gz`` (or ``.parquet``) and so on, 5,000 vectors each. Templated.
+    :param id_prefix: only vectors whose id begins so. Templated.
+    :param ids: only these, or the ``.output`` of a task that returns them.
+    :param format: ``ndjson``, compressed, or ``parquet`` (extra ``[parquet]``).
+    :param requests_per_minute: of the 240 a minute that a token has for all that it does.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+    """
+
+    template_fields: Sequence[str] = ("index_name", "output_path", "id_prefix", "conn_id")
+
+    def __init__(
+        self,
+        *,
+        output_path: str | PathLike[str],
+        index_name: str | None = None,
+        id_prefix: str | None = None,
+        ids: Sequence[str] | XComArg | None = None,
+        format: Literal["ndjson", "parquet"] = "ndjson",  # noqa: A002  # the name that the uploads use
+        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        conn_id: str = "vectorize_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.output_path = output_path
+        self.index_name = index_name
+        self.id_prefix = id_prefix
+        self.ids = ids
+        self.format = format
+        self.requests_per_minute = requests_per_minute
+        self.conn_id = conn_id
+        self._stop: threading.Event | None = None
+        one_of(self.task_id, "format", format, "ndjson", "parquet")
+        _check_pace(self.task_id, requests_per_minute)
+        if isinstance(ids, XComArg):
+            XComArg.apply_upstream_relationship(self, ids)
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Save the index."""
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
+        self._stop = threading.Event()
+        ids: Any = self.ids.resolve(context) if isinstance(self.ids, XComArg) else self.ids
+        with fail_fast():
+            report = VectorizeHook(self.conn_id).export(
+                self.index_name,
+                self.output_path,
+                id_prefix=self.id_prefix,
+                ids=None if ids is None else list(ids),
+                format=self.format,
+                requests_per_minute=self.requests_per_minute,
+                stop=self._stop,
+            )
+        return report.to_dict()
+
+    def on_kill(self) -> None:
+        """Begin no request any more; the next try goes on."""
+        if self._stop is not None:
+            self._stop.set()
+
+
+def _check_pace(task_id: str, requests_per_minute: int) -> None:
+    try:
+        check_pace(requests_per_minute)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"task {task_id!r}: {error}") from None

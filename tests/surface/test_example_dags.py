@@ -51,6 +51,23 @@ def test_index(emulator, client, bag, run_dag):
     assert "scratch" not in {index.name for index in client.list_indexes()}
 
 
+def test_backup_and_restore(emulator, client, bag, run_dag, tmp_path, monkeypatch):
+    assert run_dag(bag.dags["example_vectorize_upsert"]).state == "success"
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_BACKUPS", str(tmp_path))
+    ended = run_dag(bag.dags["example_vectorize_backup"])
+    assert ended.state == "success"
+    ids = sorted(client.list_vectors("passages"))
+    assert len(ids) == ended.xcom("backup")["vectors"] == 300
+    assert client.get_by_ids("passages-restored", ids) == client.get_by_ids("passages", ids)
+
+
+def test_rag(emulator, client, bag, run_dag):
+    ended = run_dag(bag.dags["example_vectorize_rag"])
+    assert ended.state == "success"
+    assert client.index_info("rag").vector_count == 300
+    assert ended.xcom("ask")[0]["id"] == "oceans-04"
+
+
 def test_xcom(emulator, client, bag, run_dag):
     ended = run_dag(bag.dags["example_vectorize_xcom"])
     assert ended.state == "success"
