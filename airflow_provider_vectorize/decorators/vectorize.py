@@ -35,6 +35,7 @@ class UpsertOptions(TypedDict, total=False):
 
     index_name: str | None
     conn_id: str
+    columns: Mapping[str, Any] | None
     namespace: str | None
     on_invalid: Literal["fail", "reject"]
     rejects_path: str | PathLike[str] | None

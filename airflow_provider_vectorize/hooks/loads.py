@@ -17,6 +17,7 @@ from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, sou
 from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
 from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
+from airflow_provider_vectorize.ingest.tables import Format, mapped
 
 Operation = Literal["upsert", "insert"]
 #: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
@@ -24,11 +25,15 @@ Vectors = str | bytes | Iterable[Mapping[str, Any] | bytes]
 
 
 class LoadOptions(TypedDict, total=False):
-    """How a load is done: the fields of :class:`~airflow_provider_vectorize.ingest.IngestOptions`, and one more.
+    """How a load is done: the fields of :class:`~airflow_provider_vectorize.ingest.IngestOptions`, and some more.
 
+    :param columns: which column is which field, see :class:`~airflow_provider_vectorize.ingest.columns.Columns`.
+    :param format: of files: ``auto`` goes by the ending, or ``ndjson`` or ``parquet``.
     :param rejects_path: folder that takes the refused records.
     """
 
+    columns: Mapping[str, Any] | None
+    format: Format
     namespace: str | None
     on_invalid: Literal["fail", "reject"]
     rejects_path: str | PathLike[str] | None
@@ -129,11 +134,13 @@ class LoadMethods(ConnectedHook):
             )
         fields: dict[str, Any] = {**options}
         rejects_path = fields.pop("rejects_path", None)
+        columns, form = fields.pop("columns", None), fields.pop("format", "auto")
+        records = source_files(source) if source is not None else vectors
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
         report = ingest(
             self.conn,
             name,
-            source_files(source) if source is not None else vectors,
+            mapped(records, columns, form),
             options=IngestOptions(operation=operation, **fields),
             rejects=rejects,
             checkpoint=checkpoint,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import orjson
 
@@ -69,22 +69,25 @@ class Files:
     """
 
     def __init__(self, files: Sequence[SourceFile]) -> None:
-        self._files = files
+        self.files = files
         self._opened = {number: file.opened for number, file in enumerate(files)}
         self.names = [file.name for file in files]
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`; plain files seek to the start, compressed ones are read up to it."""
-        for number in range(start.source, len(self._files)):
-            begin = start if number == start.source else Position(number)
-            yield from read_file(self._files[number], begin, interrupt, self._opened.pop(number, None))
+        for number in range(start.source, len(self.files)):
+            yield from self.read_one(number, start if number == start.source else Position(number), interrupt)
+
+    def read_one(self, number: int, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+        """Give the items of one of the files behind a place."""
+        yield from read_file(self.files[number], start, interrupt, self._opened.pop(number, None))
 
     def identity(self) -> list[list[Any]] | None:
         """Name, size, and etag or time of change of every file; None if that is unknown of one of them."""
-        marks = [file.mark() for file in self._files]
+        marks = [file.mark() for file in self.files]
         if None in marks:
             return None
-        return [[file.name, *mark] for file, mark in zip(self._files, marks, strict=True) if mark is not None]
+        return [[file.name, *mark] for file, mark in zip(self.files, marks, strict=True) if mark is not None]
 
 
 class Text:
@@ -186,10 +189,12 @@ class Records:
 def as_source(records: object) -> Source:
     """Choose how an input is read.
 
-    :param records: NDJSON as str or bytes, a sequence of :class:`SourceFile`, an open binary file, or an iterable of
-        mappings or lines.
+    :param records: a source, NDJSON as str or bytes, a sequence of :class:`SourceFile`, an open binary file, or an
+        iterable of mappings or lines.
     :raises SourceError: it is none of them.
     """
+    if hasattr(records, "identity") and hasattr(records, "names"):
+        return cast(Source, records)
     if isinstance(records, str | bytes | bytearray | memoryview):
         return Text(records if isinstance(records, str | bytes) else bytes(records))
     if isinstance(records, Sequence) and records and all(isinstance(each, SourceFile) for each in records):

@@ -48,7 +48,7 @@ def _of_each(values: Iterable[Any], context: Context) -> Iterator[Any]:
 
 
 def _records(value: Any) -> Any:
-    if isinstance(value, str | bytes) or not isinstance(value, Iterable):
+    if isinstance(value, str | bytes) or not isinstance(value, Iterable) or _is_table(value):
         return value
     return iter((value,)) if isinstance(value, Mapping) else _flattened(value)
 
@@ -57,10 +57,15 @@ def _flattened(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
         if isinstance(item, str):
             yield from item.encode().splitlines()
-        elif isinstance(item, Iterable) and not isinstance(item, bytes | Mapping):
+        elif isinstance(item, Iterable) and not isinstance(item, bytes | Mapping) and not _is_table(item):
             yield from item
         else:
             yield item
+
+
+def _is_table(value: object) -> bool:
+    # Iterated, a frame gives the names of its columns.
+    return any(hasattr(value, each) for each in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__"))
 
 
 def _refuse_none(value: Any) -> Any:

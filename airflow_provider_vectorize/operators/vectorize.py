@@ -13,11 +13,13 @@ from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperat
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, push_links
 from airflow_provider_vectorize.operators.common import (
     fail_fast,
     given,
     interval,
+    one_of,
     refuse_without_effect,
     seconds,
 )
@@ -50,6 +52,11 @@ class VectorizeUpload(BaseOperator):
         be, ``namespace`` and ``metadata``; what resolves to these, such as the ``.output`` of a task, alone or in a
         list; or a callable that returns them, or a generator of them, and takes what it names of the context. Of
         a mapped upstream one instance is read at a time, and lists are flattened by one level. Never templated.
+    :param columns: which column is which field, for any kind of input: ``{"id": "doc_id", "values": "embedding",
+        "namespace": "tenant", "metadata": ["title", "lang"]}``. ``metadata`` may be ``"*"``, all that are left, or a
+        mapping from the property to the column; ``id`` a list of columns, joined by ``:``, or ``{"hash": [columns]}``.
+    :param format: of the files of ``source``: ``auto`` goes by the ending (``.parquet`` needs the extra
+        ``[parquet]``), or ``ndjson`` or ``parquet``.
     :param conn_id: a connection of type ``vectorize``. Templated.
     :param namespace: for records that have none; a record with another one is invalid. At most 64 bytes. Templated.
     :param on_invalid: what to do with a record that breaks a limit of the API: ``fail`` stops at the first and
@@ -88,6 +95,8 @@ class VectorizeUpload(BaseOperator):
         index_name: str | None = None,
         source: Source | None = None,
         vectors: Vectors | None = None,
+        columns: Mapping[str, Any] | None = None,
+        format: Literal["auto", "ndjson", "parquet"] = "auto",  # noqa: A002  # the usual name
         conn_id: str = "vectorize_default",
         namespace: str | None = None,
         on_invalid: Literal["fail", "reject"] = "fail",
@@ -111,6 +120,8 @@ class VectorizeUpload(BaseOperator):
         self.index_name = index_name
         self.source = source
         self.vectors = vectors
+        self.columns = columns
+        self.format = format
         self.conn_id = conn_id
         self.namespace = namespace
         self.on_invalid = on_invalid
@@ -160,7 +171,13 @@ class VectorizeUpload(BaseOperator):
             )
         # Refuses what can never work; what is templated is not known yet.
         checked: dict[str, Any] = {**self._options()}
-        del checked["namespace"], checked["rejects_path"]
+        del checked["namespace"], checked["rejects_path"], checked["columns"], checked["format"]
+        one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
+        if columns is not None:
+            try:
+                Columns(columns)
+            except InvalidArgumentError as error:
+                raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
         IngestOptions(operation=self.operation, **checked)
         if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
             raise InvalidArgumentError(
@@ -245,6 +262,8 @@ class VectorizeUpload(BaseOperator):
 
     def _options(self) -> LoadOptions:
         return {
+            "columns": self.columns,
+            "format": self.format,
             "namespace": self.namespace,
             "on_invalid": self.on_invalid,
             "rejects_path": self.rejects_path,

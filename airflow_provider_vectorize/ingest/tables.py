@@ -1,0 +1,319 @@
+"""Rows of tables as records: Parquet files, and frames of any library by Arrow's C interface.
+
+pyarrow is asked for only when there is a table; it comes with the extra ``[parquet]``. The values stay arrays: no
+Python number is made of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+from urllib.parse import unquote
+
+import numpy as np
+import orjson
+
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError, VectorizeError
+from airflow_provider_vectorize.ingest.columns import Columns
+from airflow_provider_vectorize.ingest.files import FETCH_BYTES, SourceFile, asking
+from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Position
+from airflow_provider_vectorize.ingest.records import FlawError, parse
+from airflow_provider_vectorize.ingest.sources import Files, Source, as_source
+
+Format = Literal["auto", "ndjson", "parquet"]
+
+#: Bytes of values that are held at a time.
+_BATCH_BYTES = 8 * 1024 * 1024
+_MAX_ROWS = 4_096
+#: What Hive and Spark write for null in a folder's name.
+_HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
+
+
+def mapped(records: Any, columns: Mapping[str, Any] | None, format: Format = "auto") -> Source:  # noqa: A002
+    """Choose how an input is read, tables and columns of any name included.
+
+    :param records: what :func:`~.sources.as_source` takes; or a table, a frame, or an iterable of record batches.
+    :param columns: see :class:`~.columns.Columns`; None: the fields' own names.
+    :param format: of files: ``auto`` goes by the ending (``.parquet``, ``.pq``).
+    :raises InvalidArgumentError: naming what the columns cannot be.
+    """
+    chosen = None if columns is None else Columns(columns)
+    if is_table(records):
+        return Frame(records, chosen or Columns({}))
+    source = as_source(records)
+    if isinstance(source, Files):
+        tables = [is_parquet(file, format) for file in source.files]
+        return source if chosen is None and not any(tables) else TableFiles(source, tables, chosen)
+    return Mapped(source, chosen)
+
+
+def is_table(records: Any) -> bool:
+    """Tell whether something is a table or a frame: by what it offers, not by its library."""
+    return any(
+        hasattr(records, each) for each in ("__arrow_c_stream__", "__arrow_c_array__", "__dataframe__")
+    )
+
+
+def is_parquet(file: SourceFile, format: Format) -> bool:  # noqa: A002
+    """Tell whether a file is read as Parquet."""
+    return format == "parquet" or (format == "auto" and file.path.lower().endswith((".parquet", ".pq")))
+
+
+class TableFiles:
+    """Files of which some are Parquet, or whose columns have other names.
+
+    :param files: all of them.
+    :param tables: which of them are Parquet.
+    :param columns: None: the fields' own names.
+    """
+
+    def __init__(self, files: Files, tables: Sequence[bool], columns: Columns | None) -> None:
+        self._files = files
+        self._tables = tables
+        self._columns = columns
+        self.names = files.names
+
+    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+        """As :meth:`Source.read`; a table is entered at the row group that holds the row."""
+        for number in range(start.source, len(self._tables)):
+            begin = start if number == start.source else Position(number)
+            file = self._files.files[number]
+            if self._tables[number]:
+                yield from _read_parquet(file, self._columns or Columns({}), begin, interrupt)
+            else:
+                lines = self._files.read_one(number, begin, interrupt)
+                yield from _rows_of(lines, self._columns, _partitions(file.path), begin, file.name)
+
+    def identity(self) -> list[list[Any]] | None:
+        """As that of the files, with the columns."""
+        marks = self._files.identity()
+        return marks and [*marks, ["columns", _given(self._columns)]]
+
+
+class Mapped:
+    """An input in memory, or an iterable, whose records have other names, or are batches of rows.
+
+    :param source: the input.
+    :param columns: None: the fields' own names.
+    """
+
+    def __init__(self, source: Source, columns: Columns | None) -> None:
+        self._source = source
+        self._columns = columns
+        self.names = source.names
+
+    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+        """As :meth:`Source.read`."""
+        items = self._source.read(start, interrupt)
+        row = start
+        for item in _rows_of(items, self._columns, {}, start, self.names[0]):
+            if not is_table(item.data):
+                yield item
+                continue
+            for record in _rows(item.data, self._columns or Columns({}), self.names[0]):
+                after = Position(0, row.line + 1)
+                yield Item(record, row, after)
+                row = after
+
+    def identity(self) -> None:
+        """Unknown, as that of what it reads."""
+
+
+class Frame:
+    """A table or a frame in memory.
+
+    :param table: anything with Arrow's C interface, or the dataframe protocol.
+    :param columns: which column is what.
+    """
+
+    names = ("vectors",)
+
+    def __init__(self, table: Any, columns: Columns) -> None:
+        self._table = table
+        self._columns = columns
+
+    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+        """As :meth:`Source.read`."""
+        before = START
+        for record in _rows(self._table, self._columns, self.names[0]):
+            interrupt()
+            after = Position(0, before.line + 1)
+            if before.line >= start.line:
+                yield Item(record, before, after)
+            before = after
+
+    def identity(self) -> None:
+        """Unknown: it is not worth hashing."""
+
+
+def _rows_of(
+    items: Iterator[Item], columns: Columns | None, partitions: Mapping[str, Any], start: Position, name: str
+) -> Iterator[Item]:
+    """Give the records of lines or mappings; what is no mapping is left to the checks."""
+    first = start.line == 0
+    for item in items:
+        if columns is None or is_table(item.data):
+            yield item
+            continue
+        try:
+            row = {**partitions, **parse(item.data)}
+        except FlawError:
+            yield item
+            continue
+        if "record" in row and columns.values not in row:
+            yield item  # a line of a rejects folder: it holds a record as it is loaded
+            continue
+        if first:
+            _checked(columns, list(row), name)
+            first = False
+        yield Item(columns.record(row), item.start, item.end)
+
+
+def _read_parquet(
+    file: SourceFile, columns: Columns, start: Position, interrupt: Interrupt
+) -> Iterator[Item]:
+    arrow, parquet = _pyarrow(), _pyarrow_parquet()
+    partitions = _partitions(file.path)
+    with asking(file.name), file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw:
+        try:
+            # In a stream of pages: a row group of Spark or pandas may be larger than memory.
+            opened = parquet.ParquetFile(raw, buffer_size=1 << 20, pre_buffer=False)
+            schema = opened.schema_arrow
+            names = [*schema.names, *(name for name in partitions if name not in schema.names)]
+            wanted = [name for name in _checked(columns, names, file.name) if name in schema.names]
+            before = 0
+            for group in range(opened.metadata.num_row_groups):
+                described = opened.metadata.row_group(group)
+                size = described.num_rows
+                if before + size <= start.line:
+                    before += size
+                    continue
+                row = before
+                for batch in opened.iter_batches(
+                    _batch_rows(described), row_groups=[group], columns=wanted, use_threads=False
+                ):
+                    interrupt()
+                    if row + len(batch) > start.line:
+                        skip = max(0, start.line - row)
+                        for record in _records(batch.slice(skip), columns, partitions):
+                            at = row + skip
+                            yield Item(record, Position(start.source, at), Position(start.source, at + 1))
+                            skip += 1
+                    row += len(batch)
+                before += size
+        except arrow.ArrowException as error:
+            raise SourceError(f"{file.name} cannot be read as Parquet: {error}") from error
+
+
+def _batch_rows(group: Any) -> int:
+    size = max(1, group.total_byte_size // max(1, group.num_rows))
+    return int(max(1, min(_MAX_ROWS, _BATCH_BYTES // size)))
+
+
+def _rows(table: Any, columns: Columns, name: str) -> Iterator[dict[str, Any]]:
+    """Give the records of a table or of a record batch."""
+    arrow = _pyarrow()
+    try:
+        if hasattr(table, "__arrow_c_stream__"):
+            batches = iter(arrow.RecordBatchReader.from_stream(table))
+        elif hasattr(table, "__arrow_c_array__"):
+            batches = iter([arrow.record_batch(table)])
+        else:
+            from pyarrow import interchange
+
+            batches = iter(interchange.from_dataframe(table).to_batches())
+        for batch in batches:
+            wanted = _checked(columns, batch.schema.names, name)
+            for begin in range(0, len(batch), _MAX_ROWS):
+                yield from _records(batch.select(wanted).slice(begin, _MAX_ROWS), columns, {})
+    except VectorizeError:
+        raise
+    except Exception as error:
+        raise SourceError(f"{name} cannot be read as a table: {type(error).__name__}: {error}") from error
+
+
+def _records(batch: Any, columns: Columns, partitions: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    values = _arrays(batch.column(columns.values))
+    others = [name for name in batch.schema.names if name != columns.values]
+    rows = batch.select(others).to_pylist() if others else [{} for _ in range(len(batch))]
+    for row, array in zip(rows, values, strict=True):
+        row[columns.values] = array
+        record = columns.record({**partitions, **row})
+        metadata = record.get("metadata")
+        if isinstance(metadata, str):  # as an export writes it, since the types may differ from row to row
+            record["metadata"] = _from_json(metadata)
+        yield record
+
+
+def _arrays(column: Any) -> list[Any]:
+    """Give an array of numbers for each row, without making Python numbers; None where there is null."""
+    types = _pyarrow().types
+    kind = column.type
+    rows: list[Any]
+    if types.is_fixed_size_list(kind) and _is_float(kind.value_type):
+        width = kind.list_size
+        flat = column.values.slice(column.offset * width, len(column) * width)
+        rows = list(_numbers(flat).reshape(len(column), width))
+    elif (types.is_list(kind) or types.is_large_list(kind)) and _is_float(kind.value_type):
+        offsets = column.offsets.to_numpy()
+        flat = _numbers(column.values.slice(offsets[0], offsets[-1] - offsets[0]))
+        ends = offsets - offsets[0]
+        rows = [flat[begin:end] for begin, end in pairwise(ends)]
+    else:
+        return list(column.to_pylist())
+    if column.null_count:
+        there = column.is_valid().to_numpy(zero_copy_only=False)
+        rows = [row if valid else None for row, valid in zip(rows, there, strict=True)]
+    return rows
+
+
+def _is_float(kind: Any) -> bool:
+    return bool(_pyarrow().types.is_floating(kind))
+
+
+def _numbers(flat: Any) -> np.ndarray[Any, Any]:
+    array: np.ndarray[Any, Any] = flat.to_numpy(zero_copy_only=False)
+    return array
+
+
+def _checked(columns: Columns, names: Sequence[str], where: str) -> list[str]:
+    try:
+        return columns.wanted(names)
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"{where}: {error}") from None
+
+
+def _partitions(path: str) -> dict[str, Any]:
+    """Read the columns that Hive keeps in the names of folders: ``tenant=acme/part.parquet``."""
+    pairs = (part.partition("=") for part in path.split("/")[:-1] if "=" in part)
+    return {
+        unquote(name): None if value == _HIVE_NULL else unquote(value) for name, _, value in pairs if name
+    }
+
+
+def _from_json(text: str) -> Any:
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return text  # the checks say what is wrong with it
+
+
+def _given(columns: Columns | None) -> Any:
+    return None if columns is None else columns.given
+
+
+def _pyarrow() -> Any:
+    try:
+        import pyarrow
+    except ImportError:
+        raise InvalidArgumentError(
+            "Parquet files, tables and frames need pyarrow: pip install 'airflow-provider-vectorize[parquet]'"
+        ) from None
+    return pyarrow
+
+
+def _pyarrow_parquet() -> Any:
+    from pyarrow import parquet
+
+    return parquet
