@@ -155,6 +155,14 @@ def output_place(path: Path) -> Place:
     return _locate("output_path", path)
 
 
+def manifest_place(path: Path) -> Place:
+    """Name the folder of a manifest.
+
+    :raises SourceError: naming the path whose storage is not installed.
+    """
+    return _locate("manifest", path)
+
+
 def _items(source: Any) -> list[Any]:
     """List the paths of a source, and its pieces."""
     listed = [source] if _is_path(source) or isinstance(source, Mapping) else _listed(source)

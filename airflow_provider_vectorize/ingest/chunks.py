@@ -26,12 +26,14 @@ class Entry(NamedTuple):
     :param begin: where its NDJSON line begins in the text of the chunk.
     :param end: where it ends, after the newline.
     :param start: its place in the source: right before it.
+    :param mark: see :class:`~airflow_provider_vectorize.ingest.following.Follower`.
     """
 
     id: str
     begin: int
     end: int
     start: Position
+    mark: bytes | None = None
 
 
 @dataclass(slots=True)
@@ -121,7 +123,7 @@ class Chunker:
             or len(self._chunk.superseded) >= self._max_vectors,
         )
         chunk = self._chunk
-        entry = Entry(record.id, self._used, self._used + len(record.line), item.start)
+        entry = Entry(record.id, self._used, self._used + len(record.line), item.start, record.mark)
         if not self._used:
             chunk.text = self._room()
         chunk.text[entry.begin : entry.end] = record.line

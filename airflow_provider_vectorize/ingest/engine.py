@@ -20,6 +20,7 @@ from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fingerprint
 from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
+from airflow_provider_vectorize.ingest.following import Follower
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.probes import SentIds, choose
@@ -83,6 +84,7 @@ def ingest(
     progress: Callable[[Report], None] | None = None,
     stop: threading.Event | None = None,
     tried_before: bool = False,
+    follower: Follower | None = None,
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
@@ -102,6 +104,7 @@ def ingest(
         given 1.5 seconds and then cut, the checkpoint is stored. A read of the source that hangs is not interrupted.
     :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
         record can be known to differ from what the index will show.
+    :param follower: may leave records out, and is told of all that is sent; then nothing to load is no error.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
     :raises SourceError: the input is missing, breaks off or cannot be read.
@@ -147,6 +150,7 @@ def ingest(
             namespace=options.namespace,
             compact=options.compact,
             max_bytes=options.max_batch_bytes,
+            mark=None if follower is None else follower.mark,
         ),
         _sender(client, index_name, options),
         options,
@@ -158,13 +162,14 @@ def ingest(
         # A retry writes the same names again; loads that cannot be told apart never do.
         run=uuid.uuid4().hex[:16] if None in mark.values() else str(fingerprint(run=mark)["run"]),
     )
+    load.follower = follower
     if known is not None or not (found or tried_before):
         load.choose_probes = _chooser(client, index_name, options)
     try:
         if not account.complete:
             load.run()
             remark(index_name, account, options, load.checker)
-        judge(account, options)
+        judge(account, options, partial=follower is not None)
     except VectorizeError as error:
         error.report = report(failed=True)
         blind = tried_before and known is None
@@ -190,6 +195,8 @@ class Load:
 
     #: Chooses probes of the last chunk; None: no record is known to differ from what the index will show.
     choose_probes: Callable[[Chunk, SentIds, Position], list[Probe]] | None = None
+    #: May leave records out, and is told of what is sent.
+    follower: Follower | None = None
 
     def __init__(
         self,
@@ -263,6 +270,8 @@ class Load:
                 kept = None if self._rejects is None else reject.with_record(item.data)
                 full = self._chunker.reject(reject, kept, item)
             else:
+                if self.follower is not None and not self.follower.wants(record):
+                    continue
                 full = self._chunker.add(record, item)
             if full is not None:
                 yield full
@@ -273,6 +282,8 @@ class Load:
         self._interrupt()
         self._account.sending_to(chunk.end)
         self._save()
+        if self.follower is not None:
+            self.follower.sending(chunk)
         self._window.send(chunk)
 
     def _settle_all(self) -> None:
@@ -289,6 +300,8 @@ class Load:
         if outcome.last_accepted is not None:
             self._last_line = outcome.last_accepted[0]
         self._account.add(outcome)
+        if self.follower is not None:
+            self.follower.settled(outcome)
         self._pace.log()
         if self._tell is not None:
             self._tell()

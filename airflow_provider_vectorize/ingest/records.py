@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeGuard
 
 import numpy as np
@@ -68,10 +68,12 @@ class Record(NamedTuple):
 
     :param id: its id.
     :param line: the NDJSON line, with its newline.
+    :param mark: as the checker's ``mark`` made it.
     """
 
     id: str
     line: bytes
+    mark: bytes | None = None
 
 
 class Checker:
@@ -81,14 +83,24 @@ class Checker:
     :param namespace: for records that have none; a record with another one is invalid.
     :param compact: write the values as the shortest text of the same float32. Otherwise lines pass as they are.
     :param max_bytes: longest line that fits a request.
+    :param mark: marks each good record, given with its ``values`` as float32.
     """
 
-    def __init__(self, dimensions: int, *, namespace: str | None, compact: bool, max_bytes: int) -> None:
+    def __init__(
+        self,
+        dimensions: int,
+        *,
+        namespace: str | None,
+        compact: bool,
+        max_bytes: int,
+        mark: Callable[[Json], bytes] | None = None,
+    ) -> None:
         self._dimensions = dimensions
         self._pack = struct.Struct(f"<{dimensions}f").pack
         self._namespace = namespace
         self._compact = compact
-        self._as_they_are = not compact and namespace is None
+        self._as_they_are = not compact and namespace is None and mark is None
+        self._mark = mark
         self._max_bytes = max_bytes
         #: Fields of records that the API does not document; they are sent as they are.
         self.undocumented: set[str] = set()
@@ -109,7 +121,8 @@ class Checker:
             self.undocumented |= {str(field)[:60] for field in record.keys() - _FIELDS}
         record_id = _check_id(record)
         try:
-            return Record(record_id, self._line(record, line, values_are_good=seen is not None))
+            line = self._line(record, line, values_are_good=seen is not None)
+            return Record(record_id, line, None if self._mark is None else self._mark(record))
         except FlawError as flaw:
             flaw.record_id = record_id
             raise

@@ -32,15 +32,18 @@ def remark(index_name: str, account: Account, options: IngestOptions, checker: C
     account.remark(*remarks)
 
 
-def judge(account: Account, options: IngestOptions) -> None:
-    """Raise when a load that came to its end is red all the same."""
-    if account.records == 0:
+def judge(account: Account, options: IngestOptions, *, partial: bool) -> None:
+    """Raise when a load that came to its end is red all the same.
+
+    :param partial: records were left out on purpose, so that there may be nothing to load.
+    """
+    if account.records == 0 and not partial:
         raise EmptySourceError("There was nothing to load: not one record in the source")
     if account.rejected > options.max_rejects:
         raise TooManyRejectsError(
             f"{account.rejected} records were refused, and max_rejects is {options.max_rejects}"
         )
-    if not account.mutation_ids:
+    if not account.mutation_ids and not partial:
         raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
 
 

@@ -82,6 +82,10 @@ class Known:
         """How many ids are managed; it counts them."""
         return int(self._base.execute("SELECT count(*) FROM known").fetchone()[0])
 
+    def sure(self) -> int:
+        """How many of them the index is known to have; it counts them."""
+        return int(self._base.execute("SELECT count(*) FROM known WHERE length(state) > 0").fetchone()[0])
+
     def apply(self, rows: Iterable[Row]) -> None:
         """Enter rows in their order; one that says *deleted* ends the id's being managed."""
         self._base.execute("BEGIN")

@@ -109,6 +109,7 @@ class Session:
         self._pointer = pointer
         self._settled: list[Row] = []
         self._written = 0
+        self._opened = False
         self.lease = lease
         self.known = known
         #: There was a manifest, of something else.
@@ -194,11 +195,13 @@ class Session:
 
     def _write(self, rows: Sequence[Row]) -> None:
         header: dict[str, Any] = {"identity": self._pointer.identity}
-        if not self._written:
+        if not self._opened:
             header["after"] = self._replayed
-        file = f"segment-{self.lease.epoch:08}-{self.lease.id}-{self._written + 1:08}.bin"
-        self._folder.create(file, b"".join(encode(header, rows)))
+        # A number is used once: after an error nobody knows whether its file is there.
         self._written += 1
+        file = f"segment-{self.lease.epoch:08}-{self.lease.id}-{self._written:08}.bin"
+        self._folder.create(file, b"".join(encode(header, rows)))
+        self._opened = True
 
 
 class _Pointer(NamedTuple):
@@ -296,7 +299,7 @@ def _replay(folder: Folder, pointer: _Pointer, known: Known) -> dict[str, int]:
     fresh = [each for each in _segments(folder) if each.number > pointer.folded.get(each.run, 0)]
     #: By run, the last of its segments that every later run has seen.
     seen: dict[str, int] = {}
-    for opening in (each for each in fresh if each.number == 1):
+    for opening in {each.run: each for each in reversed(fresh)}.values():
         after = _open(folder, opening)[0].get("after", {})
         for run in {each.run for each in fresh if each.epoch < opening.epoch}:
             seen[run] = min(after.get(run, 0), seen.get(run, 1 << 62))

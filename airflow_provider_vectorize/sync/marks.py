@@ -8,14 +8,12 @@ from typing import Any
 
 import orjson
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.ingest.records import FlawError
 from airflow_provider_vectorize.sync.segments import DIGEST_BYTES
 from airflow_provider_vectorize.visibility import digest, plain
 
 RECORD = "record"
-_METADATA = "metadata."
 
 Json = Mapping[str, Any]
 #: From a checked record to its 16 bytes.
@@ -27,14 +25,9 @@ def marker(changed_by: str) -> Marker:
 
     :param changed_by: ``record`` (float32 values, namespace and metadata), or ``metadata.FIELD``, where a ``.``
         nests: then only that field.
-    :raises InvalidArgumentError: it is neither.
     """
     if changed_by == RECORD:
         return record_mark
-    if not str(changed_by).startswith(_METADATA) or "" in changed_by.split("."):
-        raise InvalidArgumentError(
-            f"changed_by must be 'record' or 'metadata.FIELD', such as 'metadata.content_hash', got {changed_by!r}"
-        )
     path = changed_by.split(".")[1:]
 
     def field_mark(record: Json) -> bytes:

@@ -11,6 +11,7 @@ from airflow_provider_vectorize.ingest.records import FlawError
 from airflow_provider_vectorize.sync.difference import Change, compare, gone, guard
 from airflow_provider_vectorize.sync.known import Bits, Known
 from airflow_provider_vectorize.sync.marks import marker, record_mark
+from airflow_provider_vectorize.sync.options import SyncOptions
 
 marks = st.binary(min_size=16, max_size=16)
 
@@ -129,4 +130,13 @@ def test_by_a_field_only_that_field_counts():
 @pytest.mark.parametrize("wrong", ["metadata", "metadata.", "content_hash", None, "metadata..a"])
 def test_what_changed_by_can_be(wrong):
     with pytest.raises(InvalidArgumentError, match="changed_by must be"):
-        marker(wrong)
+        SyncOptions(changed_by=wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"id_prefix": ""}, {"max_delete_fraction": 1.1}, {"max_delete_fraction": True}, {"min_records": -1}],
+)
+def test_options_that_can_never_work(wrong):
+    with pytest.raises(InvalidArgumentError, match=next(iter(wrong))):
+        SyncOptions(**wrong)

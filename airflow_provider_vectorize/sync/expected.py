@@ -1,0 +1,194 @@
+"""What is to be found in an index, drawn while its source is read: a sample of the records, or all of them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Iterator
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+import orjson
+
+from airflow_provider_vectorize.ingest.chunks import Chunk
+from airflow_provider_vectorize.ingest.outcomes import Outcome
+from airflow_provider_vectorize.ingest.records import Record
+from airflow_provider_vectorize.sync.known import Known
+from airflow_provider_vectorize.sync.marks import Json
+from airflow_provider_vectorize.visibility import plain
+
+#: What is compared, each by 8 bytes.
+FIELDS = ("values", "namespace", "metadata")
+_BYTES = 8
+_PAGE = 1_000
+
+
+def parts(record: Json) -> bytes:
+    """Mark what Vectorize stores of a record, field by field: float32 values, namespace, metadata."""
+    values = np.asarray(record["values"], dtype="<f4") + np.float32(0.0)
+    return b"".join(
+        hashlib.blake2b(text, digest_size=_BYTES).digest()
+        for text in (
+            values.tobytes(),
+            (record.get("namespace") or "").encode(),
+            orjson.dumps(plain(record.get("metadata") or {}), option=orjson.OPT_SORT_KEYS),
+        )
+    )
+
+
+def differing(expected: bytes, found: bytes) -> list[str]:
+    """Name the fields that differ."""
+    return [
+        name
+        for number, name in enumerate(FIELDS)
+        if expected[number * _BYTES : (number + 1) * _BYTES] != found[number * _BYTES : (number + 1) * _BYTES]
+    ]
+
+
+class Expected(Protocol):
+    """What is to be found; of an id that comes again the last record counts. Use as a context."""
+
+    #: Records that were seen.
+    seen: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def __len__(self) -> int:
+        """How many records will be compared."""
+        ...
+
+    def __call__(self, record_id: str, record: Json) -> None:
+        """Take note of a record."""
+        ...
+
+    def discard(self, record_id: str) -> None:
+        """Forget a record: it was refused."""
+        ...
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """Give ids, each with its :func:`parts`."""
+        ...
+
+
+class Sample:
+    """A sample of the records, each as likely as another.
+
+    :param size: of the sample.
+    """
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._chosen: dict[str, bytes] = {}
+        self._ids: list[str] = []
+        self.seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    def __call__(self, record_id: str, record: Json) -> None:
+        """See :class:`Expected`."""
+        if record_id in self._chosen:
+            self._chosen[record_id] = parts(record)
+            return
+        self.seen += 1
+        place = self.seen - 1 if self.seen <= self._size else random.randrange(self.seen)  # noqa: S311  # no secret
+        if place < len(self._ids):
+            del self._chosen[self._ids[place]]
+            self._ids[place] = record_id
+        elif place < self._size:
+            self._ids.append(record_id)
+        else:
+            return
+        self._chosen[record_id] = parts(record)
+
+    def discard(self, record_id: str) -> None:
+        """See :class:`Expected`."""
+        if record_id in self._chosen:
+            del self._chosen[record_id]
+            self._ids.remove(record_id)
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """See :class:`Expected`."""
+        return iter(self._chosen.items())
+
+
+class Everything:
+    """All records, on the local disk."""
+
+    def __init__(self) -> None:
+        self._known = Known()
+        self._new: dict[str, bytes | None] = {}
+        self.seen = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._known.close()
+
+    def __len__(self) -> int:
+        self._flush()
+        return len(self._known)
+
+    def __contains__(self, record_id: str) -> bool:
+        self._flush()
+        return self._known.get(record_id)[0] is not None
+
+    def __call__(self, record_id: str, record: Json) -> None:
+        """See :class:`Expected`."""
+        self.seen += 1
+        self._new[record_id] = parts(record)
+        if len(self._new) >= _PAGE:
+            self._flush()
+
+    def discard(self, record_id: str) -> None:
+        """See :class:`Expected`."""
+        self._new[record_id] = None
+
+    def items(self) -> Iterator[tuple[str, bytes]]:
+        """See :class:`Expected`."""
+        self._flush()
+        return ((record_id, state) for record_id, state, _ in self._known.rows())
+
+    def _flush(self) -> None:
+        if self._new:
+            self._known.apply(self._new.items())
+            self._new = {}
+
+
+class Witness:
+    """Follow a load only to know what the index should hold after it.
+
+    :param expected: what is told.
+    """
+
+    def __init__(self, expected: Expected) -> None:
+        self._expected = expected
+
+    def mark(self, record: Json) -> bytes:
+        """See :class:`~airflow_provider_vectorize.ingest.following.Follower`."""
+        self._expected(record["id"], record)
+        return b""
+
+    def wants(self, record: Record) -> bool:  # noqa: ARG002
+        """All are sent."""
+        return True
+
+    def sending(self, chunk: Chunk) -> None:
+        """Nothing is taken down."""
+
+    def settled(self, outcome: Outcome) -> None:
+        """What was refused is not expected."""
+        for reject in outcome.rejects:
+            if reject.id is not None:
+                self._expected.discard(reject.id)

@@ -1,0 +1,153 @@
+"""What a load of changes has to do with the manifest: which record goes, what is about to go, and what arrived."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
+
+from airflow_provider_vectorize.client.errors import SyncGuardError
+from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
+from airflow_provider_vectorize.ingest.outcomes import Outcome
+from airflow_provider_vectorize.ingest.records import Record
+from airflow_provider_vectorize.sync.difference import Change, compare
+from airflow_provider_vectorize.sync.known import Bits, Known
+from airflow_provider_vectorize.sync.marks import RECORD, Json, marker, value_mark
+from airflow_provider_vectorize.sync.options import SyncOptions
+from airflow_provider_vectorize.sync.segments import UNKNOWN, Row
+
+
+class Notes(Protocol):
+    """Where it is taken down what goes out and what arrived: a session of the manifest."""
+
+    known: Known
+
+    def intend(self, ids: Sequence[str]) -> None:
+        """Take down that ids are about to be written; then they may be."""
+        ...
+
+    def settle(self, rows: Iterable[Row]) -> None:
+        """Take down what was accepted."""
+        ...
+
+
+class Changes:
+    """Follow a load: only what has changed goes, and nothing goes that is not taken down before.
+
+    :param notes: where.
+    :param options: what counts as changed.
+    :param witness: told of every record that the source has, with its mark.
+    """
+
+    def __init__(
+        self,
+        notes: Notes,
+        options: SyncOptions,
+        witness: Callable[[str, Json], None] | None = None,
+    ) -> None:
+        self._notes = notes
+        self._known = notes.known
+        self._options = options
+        self._mark = marker(options.changed_by)
+        self._witness = witness
+        #: Ids that were given to the load and are not taken down yet: what each was before, and its last mark.
+        self._given: dict[str, tuple[Change, bytes | None]] = {}
+        self._sent: dict[int, tuple[dict[str, Entry], dict[str, Change]]] = {}
+        #: Numbers of ids that were sent: nothing is known of them until they are settled.
+        self._dirty = Bits()
+        self.counts = dict.fromkeys(Change, 0)
+        #: Records of the source whose id could not be read.
+        self.nameless = 0
+        self._kept = 0
+
+    def unsent(self) -> int:
+        """How many ids were compared, and not sent."""
+        return len(self._known.seen) - len(self._dirty) - self._kept
+
+    def unchanged(self, record_id: str, value: object) -> bool:
+        """Tell whether the index has this version of a record, so that it need not be made.
+
+        A record of which this says so counts as one of the source.
+
+        :param record_id: its id.
+        :param value: what ``changed_by`` names: the value of that field; for ``record`` the whole record.
+        """
+        if self._options.force:
+            return False
+        mark = (
+            self._mark(value if isinstance(value, Mapping) else {"values": value})
+            if self._options.changed_by == RECORD
+            else value_mark(value)
+        )
+        return self._look(record_id, mark) is Change.UNCHANGED
+
+    def mark(self, record: Mapping[str, Any]) -> bytes:
+        """See :class:`~airflow_provider_vectorize.ingest.following.Follower`."""
+        mark = self._mark(record)
+        if self._witness is not None:
+            self._witness(record["id"], record)
+        return mark
+
+    def wants(self, record: Record) -> bool:
+        """Tell whether a record has changed; it is one of the source in any case.
+
+        :raises SyncGuardError: its id is none of those that this manifest is for.
+        """
+        prefix = self._options.id_prefix
+        if prefix is not None and not record.id.startswith(prefix):
+            raise SyncGuardError(
+                f"id {record.id!r} does not begin with id_prefix {prefix!r}: it is not sent, and nothing was deleted. "
+                "If it is meant, change id_prefix"
+            )
+        change = self._look(record.id, record.mark or UNKNOWN)
+        if change is Change.UNCHANGED and not self._options.force:
+            return False
+        if record.id in self._given:
+            change = self._given[record.id][0]
+        self._given[record.id] = Change.ADDED if change is Change.ADDED else Change.CHANGED, record.mark
+        return True
+
+    def _look(self, record_id: str, mark: bytes) -> Change:
+        if record_id in self._given:
+            return Change.CHANGED
+        state, number = self._known.get(record_id)
+        change = compare(state, mark)
+        if number >= 0:
+            self._known.seen.add(number)
+        return change
+
+    def sending(self, chunk: Chunk) -> None:
+        """Take down that the ids of a chunk are about to be written."""
+        # The last request of a load may be a repetition of its last record, which is settled: it has no id.
+        ids = [each for each in chunk.entries if each]
+        if not ids:
+            return
+        changes = {each: self._given[each][0] for each in ids if each in self._given}
+        for each in changes:
+            # The record that was given last is in the next chunk, perhaps under an id of this one.
+            if self._given[each][1] == chunk.entries[each].mark:
+                del self._given[each]
+        self._notes.intend(ids)
+        for each in ids:
+            _, number = self._known.get(each)
+            self._known.seen.add(number)
+            if not self._dirty.add(number):
+                changes.pop(each, None)
+        self._sent[chunk.number] = chunk.entries, changes
+
+    def settled(self, outcome: Outcome) -> None:
+        """Take down what was accepted. Of a chunk that failed nothing is: its ids stay unknown."""
+        for reject in outcome.rejects:
+            # A refused record is one of the source all the same; what the index has of it stays.
+            if reject.id is None:
+                self.nameless += 1
+            elif (number := self._known.get(reject.id)[1]) >= 0 and self._known.seen.add(number):
+                self._kept += 1
+        entries, changes = self._sent.pop(outcome.number, ({}, {}))
+        if outcome.error is None and entries:
+            refused = {reject.id for reject in outcome.rejects}
+            self._notes.settle(
+                [(each.id, each.mark or UNKNOWN) for each in entries.values() if each.id not in refused]
+            )
+            for record_id, change in changes.items():
+                if record_id not in refused:
+                    self.counts[change] += 1

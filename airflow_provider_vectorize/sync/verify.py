@@ -1,0 +1,267 @@
+"""Read an index back, and compare it with what its source says."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain, islice
+from typing import Any, Protocol
+
+from airflow_provider_vectorize.client.errors import (
+    IngestAbortedError,
+    InvalidArgumentError,
+    VerificationError,
+)
+from airflow_provider_vectorize.client.limits import MAX_GET_IDS, MAX_LIST_PAGE
+from airflow_provider_vectorize.client.types import IndexInfo, Vector
+from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace, minutes
+from airflow_provider_vectorize.ingest.options import IngestOptions
+from airflow_provider_vectorize.ingest.records import Checker, FlawError
+from airflow_provider_vectorize.ingest.sources import START, as_source
+from airflow_provider_vectorize.sync.expected import Everything, Expected, Sample, differing, parts
+from airflow_provider_vectorize.sync.marks import stored
+
+log = logging.getLogger(__name__)
+
+#: Reads lag: seconds before each look at what differed.
+LOOK_AGAIN_SECONDS = (2.0, 5.0, 10.0)
+#: Ids that an error names.
+MAX_NAMED = 20
+#: Differences after which no more are looked for.
+MAX_DIFFERENCES = 10_000
+
+
+class Client(Protocol):
+    """What a verification needs of :class:`~airflow_provider_vectorize.client.VectorizeClient`."""
+
+    def get_by_ids(self, index_name: str, ids: list[str]) -> Sequence[Vector]:
+        """Get vectors; ids that are not in the index are left out."""
+        ...
+
+    def list_vectors(self, index_name: str) -> Iterator[str]:
+        """List the ids of all vectors."""
+        ...
+
+    def index_info(self, index_name: str) -> IndexInfo:
+        """Get the number of vectors."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyReport:
+    """What a verification has found.
+
+    :param index_name: the index.
+    :param records: records of the source.
+    :param checked: records that were read back and compared.
+    :param different: how many of these are missing or differ.
+    :param extra: ids that the index has and the source has not; None: not looked for.
+    :param found_from: with 99 % certainty a damage to this share of the records or more would have been found; 0 when
+        all were compared.
+    :param differences: the first ids that differ, each with what: ``missing``, ``values``, ``namespace``,
+        ``metadata``, ``extra``.
+    """
+
+    index_name: str
+    records: int
+    checked: int
+    different: int
+    extra: int | None
+    found_from: float
+    differences: tuple[tuple[str, str], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON, for XCom."""
+        return asdict(self) | {"differences": [list(each) for each in self.differences]}
+
+
+def expecting(verify: str, verify_sample: int, *, ids: bool = False) -> Expected:
+    """Make what takes note of the records while they are read.
+
+    :param verify: ``sample`` or ``all``.
+    :param verify_sample: records of a sample, at least 1.
+    :param ids: whether id sets will be compared.
+    :raises InvalidArgumentError: naming what is wrong.
+    """
+    check_verify(verify, verify_sample, "sample", "all")
+    return Everything() if verify == "all" or ids else Sample(verify_sample)
+
+
+def check_verify(verify: object, verify_sample: object, *allowed: str) -> None:
+    """Check these options.
+
+    :raises InvalidArgumentError: naming what is wrong.
+    """
+    if verify not in allowed:
+        raise InvalidArgumentError(f"verify must be {' or '.join(map(repr, allowed))}, got {verify!r}")
+    if type(verify_sample) is not int or verify_sample < 1:
+        raise InvalidArgumentError(
+            f"verify_sample must be a whole number of at least 1, got {verify_sample!r}"
+        )
+
+
+def read(records: object, expected: Expected, *, dimensions: int, options: IngestOptions) -> None:
+    """Read a source as a load would; invalid records are not expected.
+
+    :param records: as :func:`~airflow_provider_vectorize.ingest.ingest` takes them.
+    :param expected: what takes note of them.
+    :param dimensions: of the index.
+    :param options: of the load.
+    :raises SourceError: it is missing, breaks off or cannot be read.
+    """
+    checker = Checker(
+        dimensions,
+        namespace=options.namespace,
+        compact=options.compact,
+        max_bytes=options.max_batch_bytes,
+        mark=lambda record: _note(expected, record),
+    )
+    for item in as_source(records).read(START, lambda: None):
+        try:
+            checker.check(item.data)
+        except FlawError as flaw:
+            log.debug("Not expected in the index: %s", flaw)
+
+
+def _note(expected: Expected, record: Any) -> bytes:
+    expected(record["id"], record)
+    return b""
+
+
+def verify(
+    client: Client,
+    index_name: str,
+    expected: Expected,
+    *,
+    ids: bool = False,
+    id_prefix: str | None = None,
+    requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+    stop: threading.Event | None = None,
+) -> VerifyReport:
+    """Compare an index with what is expected of it. It should be visible by now; what differs is read again.
+
+    :param client: the client.
+    :param index_name: the index.
+    :param expected: what it should hold; with ``ids`` :class:`.expected.Everything`.
+    :param ids: list the index, and compare the sets of ids too.
+    :param id_prefix: with ``ids``: only ids that begin so are looked at.
+    :param requests_per_minute: pace.
+    :param stop: ends it when set.
+    :raises VerificationError: naming ids and what differs; ``error.report`` has the report.
+    """
+    stop = stop or threading.Event()
+    pace = Pace(requests_per_minute, stop)
+    checked = len(expected)
+    requests = -(-checked // MAX_GET_IDS)
+    log.info(
+        "Reading %d of %d records back from index %r: %d requests, %s at %d a minute",
+        checked,
+        expected.seen,
+        index_name,
+        requests,
+        minutes(requests, requests_per_minute),
+        requests_per_minute,
+    )
+    wrong = _differences(client, index_name, expected.items(), pace)
+    strangers = set(_strangers(client, index_name, expected, id_prefix, pace)) if ids else set()
+    for pause in LOOK_AGAIN_SECONDS:
+        if not wrong and not strangers:
+            break
+        log.info(
+            "%d records differ; reads lag, so they are read again in %.0f s",
+            len(wrong) + len(strangers),
+            pause,
+        )
+        if stop.wait(pause):
+            raise IngestAbortedError("The verification was told to stop")
+        wrong = _differences(client, index_name, ((each, mark) for each, (mark, _) in wrong.items()), pace)
+        strangers = {
+            vector.id
+            for page in _pages(iter(sorted(strangers)), MAX_GET_IDS)
+            for vector in _read_back(client, index_name, page, pace)
+        }
+    share = 0.0 if checked >= expected.seen else 1 - 0.01 ** (1 / checked) if checked else 1.0
+    named = chain(
+        ((each, what) for each, (_, what) in wrong.items()), ((each, "extra") for each in sorted(strangers))
+    )
+    report = VerifyReport(
+        index_name,
+        records=expected.seen,
+        checked=checked,
+        different=len(wrong),
+        extra=len(strangers) if ids else None,
+        found_from=share,
+        differences=tuple(islice(named, MAX_NAMED)),
+    )
+    if wrong or strangers:
+        error = VerificationError(_explain(report))
+        error.report = report
+        raise error
+    log.info(
+        "Index %r holds what the source says: %d of %d records compared. %s",
+        index_name,
+        checked,
+        expected.seen,
+        f"Damage to {share:.2%} of them or more would have been found with 99 % certainty"
+        if share
+        else "None differs",
+    )
+    return report
+
+
+def _differences(
+    client: Client, index_name: str, items: Iterable[tuple[str, bytes]], pace: Pace
+) -> dict[str, tuple[bytes, str]]:
+    wrong: dict[str, tuple[bytes, str]] = {}
+    source = iter(items)
+    while len(wrong) < MAX_DIFFERENCES and (page := dict(islice(source, MAX_GET_IDS))):
+        found = {
+            vector.id: parts(stored(vector)) for vector in _read_back(client, index_name, list(page), pace)
+        }
+        for record_id, mark in page.items():
+            if record_id not in found:
+                wrong[record_id] = mark, "missing"
+            elif found[record_id] != mark:
+                wrong[record_id] = mark, " and ".join(differing(mark, found[record_id])) + " differ"
+    return wrong
+
+
+def _strangers(
+    client: Client, index_name: str, expected: Expected, id_prefix: str | None, pace: Pace
+) -> Iterator[str]:
+    if not isinstance(expected, Everything):
+        raise InvalidArgumentError("id sets can only be compared with all records")
+    listed = client.list_vectors(index_name)
+    prefix = id_prefix or ""
+    found = 0
+    pace()
+    for page in _pages(listed, MAX_LIST_PAGE):
+        for each in page:
+            if each.startswith(prefix) and each not in expected and found < MAX_DIFFERENCES:
+                found += 1
+                yield each
+        pace()
+
+
+def _read_back(client: Client, index_name: str, ids: list[str], pace: Pace) -> Sequence[Vector]:
+    pace()
+    return client.get_by_ids(index_name, ids)
+
+
+def _pages(items: Iterator[str], size: int) -> Iterator[list[str]]:
+    while page := list(islice(items, size)):
+        yield page
+
+
+def _explain(report: VerifyReport) -> str:
+    count = report.different + (report.extra or 0)
+    named = "\n".join(f"{record_id!r}: {what}" for record_id, what in report.differences)
+    more = f"\n... and {count - len(report.differences)} more" if count > len(report.differences) else ""
+    return (
+        f"index {report.index_name!r} does not hold what the source says: of {report.checked} records that were "
+        f"compared (of {report.records}) {report.different} are missing or differ"
+        + (f", and {report.extra} ids are there that the source has not" if report.extra else "")
+        + f". Load them again (a sync: with force=True, or reconcile=True when they are missing):\n{named}{more}"
+    )

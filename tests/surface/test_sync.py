@@ -1,0 +1,99 @@
+"""Sync and plan through the hook and the command, with Airflow's connection and object storage."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from airflow_provider_vectorize.__main__ import main
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VerificationError
+from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from tests.surface.conftest import INDEX, ndjson, vectors
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "in" / "day.ndjson"
+    path.parent.mkdir()
+    path.write_text(ndjson(vectors("a", "b", "c")))
+    return path
+
+
+def test_the_hook_syncs_from_a_path_to_a_manifest_in_object_storage(emulator, source, tmp_path):
+    hook = VectorizeHook()
+    manifest = f"file://{tmp_path}/manifest"
+    assert hook.sync(INDEX, source=str(source), manifest=manifest).added == 3
+    source.write_text(ndjson(vectors("a", "b", "c")[:2]))
+    report = hook.sync(INDEX, source=str(source), manifest=manifest, max_delete_fraction=0.5)
+    assert (report.unchanged, report.deleted) == (2, 1)
+    hook.wait_for_mutation(INDEX, report.to_dict())
+    assert sorted(hook.conn.list_vectors(INDEX)) == ["a", "b"]
+
+
+def test_the_hook_hands_what_is_known_to_a_function(emulator, tmp_path):
+    def texts(known):
+        return [each for each in vectors("a", "b") if not known.unchanged(each["id"], each)]
+
+    hook = VectorizeHook()
+    assert hook.sync(INDEX, vectors=texts, manifest=tmp_path / "m").added == 2
+    assert hook.sync(INDEX, vectors=texts, manifest=tmp_path / "m").unchanged == 2
+
+
+def test_the_hook_refuses_what_can_never_work(emulator, source, tmp_path):
+    hook = VectorizeHook()
+    for wrong, says in (
+        ({"changed_by": "hash"}, "changed_by"),
+        ({"vectors": []}, "exactly one of"),
+        ({"batch": 1}, "unknown option batch"),
+        ({"manifest": " "}, "manifest must be"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=says):
+            hook.sync(INDEX, **{"source": source, "manifest": tmp_path} | wrong)
+
+
+def test_the_hook_plans_for_an_index_or_for_its_dimensions(emulator, source):
+    hook = VectorizeHook()
+    planned = hook.plan(INDEX, source=source).to_dict()
+    assert planned == VectorizeHook("no_such_connection").plan(source=source, dimensions=32).to_dict()
+    assert (planned["records"], planned["requests"], planned["stored_dimensions"]) == (3, 1, 96)
+
+
+def test_the_command_prints_a_table_or_json_and_needs_no_account(source, capsys):
+    assert main(["plan", str(source), "--dimensions", "32"]) == 0
+    assert "duplicate ids" in capsys.readouterr().out
+    assert main(["plan", str(source), "--dimensions", "32", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["records"] == 3
+
+
+def test_the_command_says_what_is_wrong_in_a_line(tmp_path, capsys):
+    assert main(["plan", str(tmp_path / "none"), "--dimensions", "32"]) == 1
+    assert "does not exist" in capsys.readouterr().err
+
+
+def test_the_command_asks_an_index(emulator, source):
+    command = [
+        sys.executable,
+        "-m",
+        "airflow_provider_vectorize",
+        "plan",
+        source,
+        "--index-name",
+        INDEX,
+        "--json",
+    ]
+    run = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(run.stdout.splitlines()[-1])["dimensions"] == 32
+
+
+def test_the_hook_verifies_a_sample_or_all(emulator, source, monkeypatch):
+    monkeypatch.setattr("airflow_provider_vectorize.sync.verify.LOOK_AGAIN_SECONDS", ())
+    hook = VectorizeHook()
+    hook.upsert(INDEX, source=source)
+    assert hook.verify(INDEX, source=source).checked == 3
+    assert hook.verify(INDEX, source=source, verify="all", ids=True).to_dict()["extra"] == 0
+    hook.conn.delete_by_ids(INDEX, ["b"])
+    with pytest.raises(VerificationError, match="'b': missing"):
+        hook.verify(INDEX, vectors=vectors("a", "b", "c"))

@@ -1,0 +1,309 @@
+"""Random histories of an index and its source: after every green run the index is the source.
+
+Sources grow, shrink and change; runs are killed before and after every request and every write of the manifest; the
+storage fails; others write to the index; the index is made anew; two runs meet. Two ways to do it wrong, which people
+have tried, fail the same test.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import threading
+import uuid
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_vectorize.client.errors import ManifestError, TransportError, VectorizeError
+from airflow_provider_vectorize.client.types import Index, IndexInfo, Mutation, Vector
+from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.sync import engine
+from airflow_provider_vectorize.sync.difference import compare
+from airflow_provider_vectorize.sync.folder import Folder
+from airflow_provider_vectorize.sync.lease import Lease
+from airflow_provider_vectorize.sync.manifest import Manifest, Session
+from airflow_provider_vectorize.sync.marks import record_mark, stored
+from airflow_provider_vectorize.sync.options import SyncOptions
+from tests.ingest.helpers import DIMENSIONS
+from tests.sync.helpers import FS, INDEX, vector
+
+IDS = [f"m/{number:02}" for number in range(24)]
+
+
+class Killed(BaseException):
+    """The process is gone."""
+
+
+class Fate:
+    """Counts every step of I/O, and lets one of them be the last, or fail."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self.kill_at = draw.choice([None, None, draw.randint(0, 60)])
+        self.fail_at = draw.choice([None, None, None, draw.randint(0, 60)])
+        self.steps = 0
+        self.dead = False
+        self.lock = threading.Lock()
+
+    def step(self, error: type[Exception]) -> None:
+        with self.lock:
+            self.steps += 1
+            self.dead = self.dead or self.steps - 1 == self.kill_at
+            if self.dead:
+                raise Killed
+            if self.steps - 1 == self.fail_at:
+                raise error("it fails once")
+
+
+class Service:
+    """Vectorize in memory. It lives on when a client is killed."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.vectors: dict[str, dict[str, Any]] = {}
+        self.lock = threading.Lock()
+
+    def remake(self) -> None:
+        self.made += 1
+        self.vectors = {}
+
+
+class Client:
+    """A client of it, with a fate: before and after each request something may happen."""
+
+    account_id = "a" * 32
+
+    def __init__(self, service: Service, fate: Fate) -> None:
+        self._service = service
+        self._fate = fate
+
+    def within(self, *_: Any, **__: Any) -> Client:
+        return self
+
+    def _call(self, work: Any) -> Any:
+        self._fate.step(TransportError)
+        with self._service.lock:
+            result = work(self._service.vectors)
+        self._fate.step(TransportError)
+        return result
+
+    def get_index(self, index_name: str) -> Index:
+        made = f"made {self._service.made}"
+        return self._call(lambda _: Index(index_name, DIMENSIONS, "cosine", "", made, made))
+
+    def index_info(self, index_name: str) -> IndexInfo:
+        return self._call(lambda vectors: IndexInfo(DIMENSIONS, len(vectors), None, None))
+
+    def get_by_ids(self, index_name: str, ids: list[str]) -> list[Vector]:
+        return self._call(
+            lambda vectors: [Vector.from_result(vectors[each]) for each in ids if each in vectors]
+        )
+
+    def list_vectors(self, index_name: str) -> Any:
+        return iter(self._call(sorted))
+
+    def upsert(self, index_name: str, body: Any, unparsable_behavior: str = "error") -> Mutation:
+        items = [json.loads(line) for line in b"".join(body).splitlines()]
+        self._call(lambda vectors: vectors.update({item["id"]: item for item in items}))
+        return Mutation(uuid.uuid4().hex)
+
+    insert = upsert
+
+    def delete_by_ids(self, index_name: str, ids: Any) -> list[Mutation]:
+        ids = list(ids)
+        assert len(ids) <= 100
+        self._call(lambda vectors: [vectors.pop(each, None) for each in ids])
+        return [Mutation(uuid.uuid4().hex)]
+
+
+class Store(Folder):
+    """A folder with a fate."""
+
+    def __init__(self, path: Path, fate: Fate) -> None:
+        super().__init__(FS, str(path), str(path))
+        self._fate = fate
+
+    def create(self, file: str, content: bytes) -> None:
+        self._fate.step(ManifestError)
+        super().create(file, content)
+        self._fate.step(ManifestError)
+
+    def replace(self, file: str, content: bytes) -> None:
+        self._fate.step(ManifestError)
+        super().replace(file, content)
+
+    def write(self, file: str, blocks: Any) -> int:
+        self._fate.step(ManifestError)
+        size = super().write(file, blocks)
+        self._fate.step(ManifestError)
+        return size
+
+    def delete(self, files: Any) -> None:
+        for file in list(files):
+            self._fate.step(ManifestError)
+            super().delete([file])
+
+
+def run(service: Service, path: Path, records: list[dict[str, Any]], fate: Fate, **how: Any) -> str:
+    """Run once; tell how it ended."""
+    store = Store(path, fate)
+    options = IngestOptions(max_batch_vectors=4, max_in_flight=2)
+    chosen = SyncOptions(max_delete_fraction=1.0, min_records=0, **how)
+    try:
+        engine.sync(
+            Client(service, fate),
+            INDEX,
+            records,
+            Manifest(store, lease_seconds=0.0),
+            options=options,
+            how=chosen,
+            requests_per_minute=12_000,
+        )
+    except Killed:
+        return "killed"
+    except VectorizeError:
+        return "red"
+    return "green"
+
+
+class Unhurt(Fate):
+    """Nothing happens."""
+
+    def __init__(self) -> None:
+        super().__init__(random.Random(0))
+        self.kill_at = self.fail_at = None
+
+
+def history(seed: int, path: Path) -> Counter[str]:
+    """Let one index live through 14 days."""
+    draw = random.Random(seed)
+    service = Service()
+    foreign: dict[str, dict[str, Any]] = {}
+    ends: Counter[str] = Counter()
+    versions = dict.fromkeys(draw.sample(IDS, 15), 0)
+    for day in range(14):
+        for each in draw.sample(IDS, draw.randint(0, 6)):
+            if each in versions and draw.random() < 0.4:
+                del versions[each]
+            else:
+                versions[each] = day + 1
+        if draw.random() < 0.08:
+            service.remake()
+            foreign = {}
+        if draw.random() < 0.3:
+            other = f"x/{draw.randint(0, 9)}"
+            service.vectors[other] = foreign[other] = vector(other, day)
+        source = [vector(each, version) for each, version in sorted(versions.items())]
+        records = source
+        if source and draw.random() < 0.3:  # an id comes again: the last record counts
+            again = draw.choice(source)
+            records = [
+                vector(again["id"], 99),
+                *source,
+                vector(draw.choice(source)["id"], 98),
+                *source[-9:],
+                *source,
+            ]
+        reconcile = draw.random() < 0.15
+        end = run(service, path, records, Fate(draw), reconcile=reconcile)
+        ends[end] += 1
+        if end != "green":  # one more run mends it, with whatever the source has by then
+            for each in draw.sample(IDS, draw.choice([0, 3])):
+                versions.pop(each, None)
+            source = [vector(each, version) for each, version in sorted(versions.items())]
+            assert run(service, path, source, Unhurt()) == "green"
+        holds = {
+            each: record_mark(stored(Vector.from_result(item))) for each, item in service.vectors.items()
+        }
+        wanted = {item["id"]: record_mark(item) for item in [*source, *foreign.values()]}
+        assert holds == wanted, f"seed {seed}, day {day}, {end}"
+        known = known_in(path, service)
+        assert known == {item["id"]: record_mark(item) for item in source}
+    return ends
+
+
+def known_in(path: Path, service: Service) -> dict[str, bytes]:
+    index = Client(service, Unhurt()).get_index(INDEX)
+    identity = engine._identity("a" * 32, index, SyncOptions())
+    with Manifest(Store(path, Unhurt())).look(identity) as known:
+        return {each: state for each, state, _ in known.rows()}
+
+
+@pytest.fixture(autouse=True)
+def killed_runs_leave_leases_that_have_run_out(monkeypatch):
+    monkeypatch.setattr(Lease, "_keep", lambda lease: None)
+    monkeypatch.setattr(Lease, "check", lambda lease: None)
+    monkeypatch.setattr(os, "fsync", lambda number: None)  # no power fails here
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_after_every_green_run_the_index_is_the_source_and_after_every_kill_one_more_run_mends_it(tmp_path):
+    ends: Counter[str] = Counter()
+    for seed in range(25):
+        ends += history(seed, tmp_path / str(seed))
+    assert min(ends["green"], ends["killed"], ends["red"]) > 20, ends
+
+
+@pytest.mark.soak
+def test_the_same_over_many_more_histories(tmp_path):
+    for seed in range(1_000, 2_000):
+        history(seed, tmp_path / str(seed))
+
+
+def test_the_model_catches_a_manifest_that_is_written_first(tmp_path, monkeypatch):
+    def intend(session: Session, ids: Any) -> None:
+        """Claim, before the request leaves, that it will be accepted: the digests of the run."""
+        marks = session.wrong_marks
+        rows = [(each, marks.get(each)) for each in ids]
+        session.known.apply([(each, b"") for each in ids])
+        session._write(rows)
+
+    def wants(changes: Any, record: Any, original: Any = engine.Changes.wants) -> bool:
+        changes._notes.wrong_marks = {**getattr(changes._notes, "wrong_marks", {}), record.id: record.mark}
+        return original(changes, record)
+
+    monkeypatch.setattr(Session, "intend", intend)
+    monkeypatch.setattr(Session, "wrong_marks", {}, raising=False)
+    monkeypatch.setattr(engine.Changes, "wants", wants)
+    is_caught(tmp_path)
+
+
+def test_the_model_catches_deletes_from_the_manifest_alone(tmp_path, monkeypatch):
+    def look(changes: Any, record_id: str, mark: bytes) -> Any:
+        """Take for gone whatever the manifest has and this run does not send."""
+        return (
+            engine.Change.CHANGED
+            if record_id in changes._given
+            else compare(changes._known.get(record_id)[0], mark)
+        )
+
+    monkeypatch.setattr(engine.Changes, "_look", look)
+    is_caught(tmp_path)
+
+
+def test_the_model_catches_a_run_that_takes_nothing_down_before_it_sends(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        Session, "intend", lambda session, ids: session.known.apply((each, b"") for each in ids)
+    )
+    is_caught(tmp_path)
+
+
+def test_the_model_catches_deletes_that_are_forgotten_before_they_arrive(tmp_path, monkeypatch):
+    original = Session.intend
+
+    def intend(session: Session, ids: Any) -> None:
+        if all(number >= 0 and number not in session.known.seen for _, number in map(session.known.get, ids)):
+            session._write([(each, None) for each in ids])
+        else:
+            original(session, ids)
+
+    monkeypatch.setattr(Session, "intend", intend)
+    is_caught(tmp_path)
+
+
+def is_caught(path: Path) -> None:
+    with pytest.raises(AssertionError):
+        [history(seed, path / str(seed)) for seed in range(40)]
