@@ -6,7 +6,7 @@ Light: a DAG file that names such an asset loads it at every parse.
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult, quote, urlsplit
 
 from airflow.providers.common.compat.sdk import Asset
 
@@ -71,3 +71,29 @@ def convert_to_openlineage(asset: Asset, lineage_context: Any) -> Dataset:  # no
 
     account, index = account_and_index(asset.uri)
     return Dataset(namespace=f"{SCHEME}://{account}", name=index)
+
+
+def dataset_name(source: str) -> tuple[str, str] | None:
+    """Give namespace and name of a file by OpenLineage's naming; None for what is no file.
+
+    :param source: as a report names it: ``/data/a.ndjson``, ``s3://bucket/key``.
+    """
+    scheme, separator, rest = source.partition("://")
+    if not separator:
+        return ("file", source) if source.startswith("/") else None
+    if scheme == "file":
+        return "file", rest
+    store, _, key = rest.partition("/")
+    return f"{scheme}://{store.rpartition('@')[2]}", key
+
+
+def asset_uri(source: str) -> str | None:
+    """Give the URI of a file as Airflow's assets take it; None for what is no file.
+
+    :param source: as a report names it.
+    """
+    name = dataset_name(source)
+    if name is None:
+        return None
+    namespace, key = name
+    return f"file://{quote(key)}" if namespace == "file" else f"{namespace}/{quote(key)}"

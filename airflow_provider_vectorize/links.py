@@ -26,8 +26,14 @@ DASHBOARD = "https://dash.cloudflare.com"
 class _PushedLink(BaseOperatorLink):
     key: ClassVar[str]
 
-    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002  # Airflow's signature
+    #: Without a value in this attribute of the operator there is nothing to lead to.
+    needs: ClassVar[str] = "do_xcom_push"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
         """Give the address that the task has pushed; empty, which Airflow shows as a button without use, if none."""
+        # Airflow 3 logs an error about an XCom that is not there.
+        if not (getattr(operator, "do_xcom_push", True) and getattr(operator, self.needs, True)):
+            return ""
         return XCom.get_value(ti_key=ti_key, key=self.key) or ""
 
 
@@ -43,6 +49,7 @@ class VectorizeRejectsLink(_PushedLink):
 
     name = "Rejects"
     key = "rejects_url"
+    needs = "rejects_path"
 
 
 def index_url(account: str, index: str) -> str:
@@ -95,7 +102,7 @@ def push_links(
     try:
         url = index_url(hook.settings.account_id, hook.resolve_index_name(index_name))
         instance.xcom_push(key=VectorizeIndexLink.key, value=url)
-        if rejects_path is not None and (folder := folder_url(rejects_path)) is not None:
-            instance.xcom_push(key=VectorizeRejectsLink.key, value=folder)
+        if rejects_path is not None:
+            instance.xcom_push(key=VectorizeRejectsLink.key, value=folder_url(rejects_path) or "")
     except Exception as error:  # noqa: BLE001  # whatever is wrong here, the task itself says it better
         log.debug("No extra links: %s", error)

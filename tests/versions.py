@@ -85,3 +85,19 @@ def xcoms(instance: Any) -> dict[str, Any]:
         where = {name: getattr(instance, name) for name in names}
         rows = session.query(XComModel).filter_by(**where).all()
         return {row.key: XComModel.deserialize_value(row) if AIRFLOW >= (3,) else row.value for row in rows}
+
+
+def asset_events(instance: Any) -> list[dict[str, Any]]:
+    """Give the extras of the asset events that a task instance has emitted."""
+    if AIRFLOW >= (3,):
+        from airflow.models.asset import AssetEvent
+    else:
+        from airflow.models.dataset import DatasetEvent as AssetEvent
+
+    where = {
+        "source_dag_id": instance.dag_id,
+        "source_run_id": instance.run_id,
+        "source_task_id": instance.task_id,
+    }
+    with create_session() as session:
+        return [event.extra for event in session.query(AssetEvent).filter_by(**where)]

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypedDict, Unpack
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
 from airflow.providers.common.compat.sdk import Stats
 
+from airflow_provider_vectorize.assets import asset_uri, index_uri
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
@@ -163,18 +164,21 @@ class LoadMethods(ConnectedHook):
             report.seconds,
             report.mutation_id,
         )
+        try:
+            self._record(report)
+        except Exception as error:  # noqa: BLE001  # the load itself is done
+            self.log.warning("Metrics and lineage of the load could not be recorded: %r", error)
+
+    def _record(self, report: Report) -> None:
         tags = {"index_name": report.index_name, "operation": report.operation}
         Stats.incr("vectorize.accepted_vectors", report.accepted or 0, tags=tags)
         Stats.incr("vectorize.rejected_vectors", report.rejected, tags=tags)
         Stats.incr("vectorize.bytes_sent", report.bytes_sent, tags=tags)
         collector = get_hook_lineage_collector()
-        for source in dict.fromkeys(name.partition(PIECE_MARK)[0] for name in report.sources):
-            if "/" in source:  # a file, and not the name of an argument
-                uri = source if "://" in source else f"file://{source}"
-                collector.add_input_asset(context=self, uri=uri)
-        collector.add_output_asset(
-            context=self, uri=f"vectorize://{self.settings.account_id}/{report.index_name}"
-        )
+        files = dict.fromkeys(name.partition(PIECE_MARK)[0] for name in report.sources)
+        for uri in filter(None, map(asset_uri, files)):
+            collector.add_input_asset(context=self, uri=uri)
+        collector.add_output_asset(context=self, uri=index_uri(self.settings.account_id, report.index_name))
 
     def _load_in_task(
         self,

@@ -8,12 +8,13 @@ from functools import cached_property
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context, XComArg, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, Context, XComArg, conf
 
-from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.columns import Columns
+from airflow_provider_vectorize.lineage import TellsLineage
 from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, push_links
 from airflow_provider_vectorize.operators.common import (
     fail_fast,
@@ -42,7 +43,7 @@ DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback
 COMPLETION_TIMEOUT = 600.0
 
 
-class VectorizeUpload(BaseOperator):
+class VectorizeUpload(TellsLineage):
     """What the tasks that upload vectors have in common. Use one of its subclasses.
 
     :param index_name: the index; None: the connection's. Templated.
@@ -222,7 +223,7 @@ class VectorizeUpload(BaseOperator):
                 report = self._load(context, run, checkpoint).to_dict()
             else:
                 self.log.info("An earlier try has loaded all of it, so nothing is sent")
-            context["ti"].xcom_push(key="report", value=report)
+            self.push_report(context, report)
             if self.wait_for_completion:
                 if checkpoint is not None and self.source is None:
                     # Files tell by themselves whether they are the same; vectors are not loaded again for a wait.
@@ -238,6 +239,7 @@ class VectorizeUpload(BaseOperator):
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 
+        self.recall_report(context)
         run = TaskRun(context)
         event = check_event(event)
         [mutation_id] = event["mutation_ids"]
@@ -291,6 +293,10 @@ class VectorizeUpload(BaseOperator):
         except EmptySourceError as error:
             if self.on_empty == "skip":
                 raise AirflowSkipException(str(error)) from error
+            raise
+        except VectorizeError as error:
+            if error.report is not None:
+                self.push_report(context, error.report.to_dict())
             raise
 
     def _wait(self, run: TaskRun, report: Mapping[str, Any]) -> None:

@@ -104,6 +104,7 @@ def test_no_xcom_means_no_link_either(emulator, dag, run_dag):
     ended = run_dag(dag)
     assert ended.state == "success"
     assert "index_url" not in xcoms(ended.tasks["upsert"][0])
+    assert "XCom not found" not in ended.log
 
 
 def test_the_links_are_in_the_serialized_dag(dag):
