@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real ui ui-test celery quota hard-days clients contract-real bench bench-emulator bench-xcom lint constraints clean
+.PHONY: help demo test matrix smoke soak real ui ui-test celery quota hard-days clients contract-real bench bench-emulator bench-xcom lint docs constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -75,6 +75,10 @@ lint: $(READY) ## ruff, mypy, and whether the constraints hold for every support
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/constraints.py --check
+
+docs: $(READY) ## build the site into .work/docs
+	@AIRFLOW_HOME=$(CURDIR)/.work/airflow $(BIN)/python -m sphinx -q -b html docs .work/docs
+	@$(BIN)/python scripts/public_names.py --documented .work/docs/objects.inv
 
 constraints: $(READY) ## resolve constraints.txt anew, for every supported Python; UPGRADE=1 for newer versions
 	@$(BIN)/python scripts/constraints.py $(if $(UPGRADE),--upgrade)
