@@ -27,6 +27,16 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "integration-name": integration,
                 "external-doc-url": "https://developers.cloudflare.com/vectorize/",
+                "how-to-guide": [
+                    "/example_dags/example_vectorize_backup.py",
+                    "/example_dags/example_vectorize_deferrable.py",
+                    "/example_dags/example_vectorize_index.py",
+                    "/example_dags/example_vectorize_nightly.py",
+                    "/example_dags/example_vectorize_rag.py",
+                    "/example_dags/example_vectorize_scheduled.py",
+                    "/example_dags/example_vectorize_upsert.py",
+                    "/example_dags/example_vectorize_xcom.py",
+                ],
                 "tags": ["ai", "embeddings", "service"],
             }
         ],

@@ -18,7 +18,7 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    tags=["vectorize"],
+    tags=["example", "vectorize"],
 ):
     # [START howto_backup]
     backup = VectorizeExportOperator(

@@ -19,7 +19,7 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    tags=["vectorize"],
+    tags=["example", "vectorize"],
 ):
     create_index = VectorizeCreateIndexOperator(
         task_id="create_index", index_name=INDEX, dimensions=384, metric="cosine"

@@ -23,7 +23,7 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    tags=["vectorize"],
+    tags=["example", "vectorize"],
 ):
     # [START howto_index]
     create_index = VectorizeCreateIndexOperator(

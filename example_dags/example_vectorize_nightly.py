@@ -14,7 +14,7 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     default_args={"retries": 2, "retry_delay": timedelta(minutes=5)},
-    tags=["vectorize"],
+    tags=["example", "vectorize"],
 ):
     # [START howto_nightly]
     VectorizeUpsertOperator(

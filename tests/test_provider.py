@@ -92,6 +92,13 @@ def test_every_public_operator_and_sensor_is_in_an_example_dag():
     assert {name for name in public if f"{name}(" not in examples} == set()
 
 
+def test_every_example_dag_is_a_how_to_guide_and_tagged_so():
+    [integration] = INFO["integrations"]
+    examples = sorted((ROOT / "example_dags").glob("*.py"))
+    assert integration["how-to-guide"] == [f"/example_dags/{path.name}" for path in examples]
+    assert [path.name for path in examples if '"example"' not in path.read_text()] == []
+
+
 @pytest.fixture(scope="module")
 def airflow_command(tmp_path_factory):
     home = tmp_path_factory.mktemp("airflow")
