@@ -34,6 +34,7 @@ def get_provider_info() -> dict[str, Any]:
                     "/example_dags/example_vectorize_nightly.py",
                     "/example_dags/example_vectorize_rag.py",
                     "/example_dags/example_vectorize_scheduled.py",
+                    "/example_dags/example_vectorize_sync.py",
                     "/example_dags/example_vectorize_upsert.py",
                     "/example_dags/example_vectorize_xcom.py",
                 ],
@@ -51,6 +52,7 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": integration,
                 "python-modules": [
                     "airflow_provider_vectorize.operators.index",
+                    "airflow_provider_vectorize.operators.sync",
                     "airflow_provider_vectorize.operators.vectorize",
                     "airflow_provider_vectorize.operators.vectors",
                 ],

@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
 INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
-    "hooks": ("task", "base", "exports", "indexes", "loads", "queries", "storage", "waits"),
+    "hooks": ("task", "base", "exports", "indexes", "loads", "queries", "storage", "sync", "waits"),
     "operators": ("common", "resolving"),
     "sensors": ("mutations",),
     "triggers": ("poller",),

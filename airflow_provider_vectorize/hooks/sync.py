@@ -18,7 +18,9 @@ from airflow_provider_vectorize.hooks.storage import (
 from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
 from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.ingest.tables import mapped
 from airflow_provider_vectorize.sync.engine import sync
+from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.folder import Folder
 from airflow_provider_vectorize.sync.following import Changes
 from airflow_provider_vectorize.sync.manifest import Manifest
@@ -49,6 +51,7 @@ class SyncMethods(LoadMethods):
         force: bool = False,
         reconcile: bool = False,
         dry_run: bool = False,
+        expected: Expected | None = None,
         stop: threading.Event | None = None,
         **options: Unpack[LoadOptions],
     ) -> SyncReport:
@@ -72,19 +75,20 @@ class SyncMethods(LoadMethods):
         :param reconcile: list the index first: send what it lacks, and delete what begins with ``id_prefix`` and is not
             in the source, whoever wrote it.
         :param dry_run: only report: send nothing, and leave the manifest as it is.
+        :param expected: takes note of the records of the source, for a verification.
         :param stop: ends the sync once it is set.
         :param options: of the load, :class:`~airflow_provider_vectorize.hooks.loads.LoadOptions`.
         :raises SyncGuardError: it would have deleted on doubtful word; nothing was deleted.
         :raises ManifestError: another run has the manifest, it is damaged, or its folder cannot be used.
         :raises VectorizeError: what the load raises.
         """
-        load, rejects = self._load_options(source, vectors, options)
+        records, load, rejects = self._load_options(source, vectors, options)
         place = manifest_place(manifest)
         task = TaskRun.current()
         report = sync(
             self.conn,
             self.resolve_index_name(index_name),
-            source_files(source) if source is not None else vectors,
+            records,
             Manifest(Folder(place.fs, place.path, place.name)),
             options=load,
             how=SyncOptions(
@@ -98,6 +102,7 @@ class SyncMethods(LoadMethods):
             ),
             rejects=rejects,
             run=task.name,
+            witness=expected,
             stop=stop or task.stop,
         )
         if not dry_run:
@@ -134,11 +139,11 @@ class SyncMethods(LoadMethods):
         :param options: of the load.
         :raises VerificationError: naming ids and what differs.
         """
-        load, _ = self._load_options(source, vectors, options)
+        records, load, _ = self._load_options(source, vectors, options)
         name = self.resolve_index_name(index_name)
         with expecting(verify, verify_sample, ids=ids) as expected:
             read(
-                source_files(source) if source is not None else vectors,
+                records,
                 expected,
                 dimensions=self.conn.get_index(name).dimensions,
                 options=load,
@@ -173,14 +178,14 @@ class SyncMethods(LoadMethods):
         :param options: of the load.
         :raises SourceError: the source is missing, breaks off or cannot be read.
         """
-        load, _ = self._load_options(source, vectors, options)
+        records, load, _ = self._load_options(source, vectors, options)
         if dimensions is None:
             dimensions = self.conn.get_index(self.resolve_index_name(index_name)).dimensions
-        return plan(
-            source_files(source) if source is not None else vectors, dimensions=dimensions, options=load
-        )
+        return plan(records, dimensions=dimensions, options=load)
 
-    def _load_options(self, source: Any, vectors: Any, options: LoadOptions) -> tuple[IngestOptions, Any]:
+    def _load_options(
+        self, source: Any, vectors: Any, options: LoadOptions
+    ) -> tuple[Any, IngestOptions, Any]:
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
         if unknown := options.keys() - LoadOptions.__annotations__.keys():
@@ -190,4 +195,8 @@ class SyncMethods(LoadMethods):
         fields: dict[str, Any] = {**options}
         rejects_path = fields.pop("rejects_path", None)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
-        return IngestOptions(operation="upsert", **fields), rejects
+        columns, form = fields.pop("columns", None), fields.pop("format", "auto")
+        load = IngestOptions(operation="upsert", **fields)
+        if callable(vectors):
+            return (lambda known: mapped(vectors(known), columns, form)), load, rejects
+        return mapped(source_files(source) if source is not None else vectors, columns, form), load, rejects

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
-
-Verify = Literal["none", "sample", "all"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,3 +50,16 @@ class SyncOptions:
             raise InvalidArgumentError(
                 f"min_records must be a whole number of at least 0, got {self.min_records!r}"
             )
+
+
+def check_verify(verify: object, verify_sample: object, *allowed: str) -> None:
+    """Check these options.
+
+    :raises InvalidArgumentError: naming what is wrong.
+    """
+    if verify not in allowed:
+        raise InvalidArgumentError(f"verify must be {' or '.join(map(repr, allowed))}, got {verify!r}")
+    if type(verify_sample) is not int or verify_sample < 1:
+        raise InvalidArgumentError(
+            f"verify_sample must be a whole number of at least 1, got {verify_sample!r}"
+        )

@@ -22,6 +22,7 @@ from airflow_provider_vectorize.ingest.records import Checker, FlawError
 from airflow_provider_vectorize.ingest.sources import START, as_source
 from airflow_provider_vectorize.sync.expected import Everything, Expected, Sample, differing, parts
 from airflow_provider_vectorize.sync.marks import stored
+from airflow_provider_vectorize.sync.options import check_verify
 
 log = logging.getLogger(__name__)
 
@@ -87,19 +88,6 @@ def expecting(verify: str, verify_sample: int, *, ids: bool = False) -> Expected
     """
     check_verify(verify, verify_sample, "sample", "all")
     return Everything() if verify == "all" or ids else Sample(verify_sample)
-
-
-def check_verify(verify: object, verify_sample: object, *allowed: str) -> None:
-    """Check these options.
-
-    :raises InvalidArgumentError: naming what is wrong.
-    """
-    if verify not in allowed:
-        raise InvalidArgumentError(f"verify must be {' or '.join(map(repr, allowed))}, got {verify!r}")
-    if type(verify_sample) is not int or verify_sample < 1:
-        raise InvalidArgumentError(
-            f"verify_sample must be a whole number of at least 1, got {verify_sample!r}"
-        )
 
 
 def read(records: object, expected: Expected, *, dimensions: int, options: IngestOptions) -> None:

@@ -61,6 +61,15 @@ def test_backup_and_restore(emulator, client, bag, run_dag, tmp_path, monkeypatc
     assert client.get_by_ids("passages-restored", ids) == client.get_by_ids("passages", ids)
 
 
+def test_sync_twice(emulator, client, bag, run_dag, tmp_path, monkeypatch):
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_MANIFEST", str(tmp_path))
+    for day, added in ((1, 300), (2, 0)):
+        ended = run_dag(bag.dags["example_vectorize_sync"], logical_date=datetime(2026, 3, day, tzinfo=UTC))
+        assert ended.state == "success"
+        assert ended.xcom("sync", "report")["added"] == added
+        assert ended.xcom("verify")["checked"] == client.index_info("synced").vector_count == 300
+
+
 def test_rag(emulator, client, bag, run_dag):
     ended = run_dag(bag.dags["example_vectorize_rag"])
     assert ended.state == "success"

@@ -11,6 +11,7 @@ import pytest
 from airflow_provider_vectorize.__main__ import main
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VerificationError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
 from tests.surface.conftest import INDEX, ndjson, vectors
 
 
@@ -97,3 +98,74 @@ def test_the_hook_verifies_a_sample_or_all(emulator, source, monkeypatch):
     hook.conn.delete_by_ids(INDEX, ["b"])
     with pytest.raises(VerificationError, match="'b': missing"):
         hook.verify(INDEX, vectors=vectors("a", "b", "c"))
+
+
+def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to_do(
+    emulator, dag, run_dag, source, tmp_path
+):
+    with dag:
+        sync = VectorizeSyncOperator(
+            task_id="sync",
+            index_name=INDEX,
+            source=str(source),
+            manifest=str(tmp_path / "manifest"),
+            wait_for_completion=True,
+            verify="all",
+        )
+        sync >> VectorizeVerifyOperator(task_id="verify", index_name=INDEX, source=str(source), ids=True)
+    first = run_dag(dag)
+    assert first.state == "success"
+    assert first.xcom("sync", "report")["added"] == 3
+    assert first.xcom("sync", "verified")["checked"] == 3
+    assert first.xcom("verify")["extra"] == 0
+    again = run_dag(dag)
+    assert again.state == "success"
+    assert again.xcom("sync") is None
+    assert again.xcom("sync", "report")["unchanged"] == 3
+
+
+def test_the_operator_is_red_without_a_retry_when_a_guard_holds(emulator, dag, run_dag, source, tmp_path):
+    VectorizeHook().sync(INDEX, source=source, manifest=tmp_path / "manifest")
+    source.write_text(ndjson(vectors("a")))
+    with dag:
+        VectorizeSyncOperator(
+            task_id="sync",
+            index_name=INDEX,
+            source=str(source),
+            manifest=str(tmp_path / "manifest"),
+            retries=3,
+        )
+    ended = run_dag(dag)
+    assert ended.state == "failed"
+    assert "lacks 2 of the 3 ids" in ended.log
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"verify": "sample"}, "wait_for_completion"),
+        ({"verify": "some", "wait_for_completion": True}, "verify must be"),
+        ({"changed_by": "hash"}, "changed_by"),
+        ({"max_delete_fraction": 2}, "max_delete_fraction"),
+        ({"unparsable_behavior": "discard"}, "has to know what was accepted"),
+        ({"verify": "all", "wait_for_completion": True, "deferrable": True}, "deferrable"),
+    ],
+)
+def test_what_can_never_work_is_refused_when_the_dag_is_parsed(wrong, says):
+    with pytest.raises(InvalidArgumentError, match=says):
+        VectorizeSyncOperator(
+            **{"task_id": "sync", "index_name": INDEX, "source": "/a", "manifest": "/m"} | wrong
+        )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"vectors": []}, "exactly one of"),
+        ({"id_prefix": "a"}, "needs ids=True"),
+        ({"requests_per_minute": 0}, "requests_per_minute"),
+    ],
+)
+def test_a_verification_that_can_never_work_is_refused_when_the_dag_is_parsed(wrong, says):
+    with pytest.raises(InvalidArgumentError, match=says):
+        VectorizeVerifyOperator(**{"task_id": "verify", "index_name": INDEX, "source": "/a"} | wrong)

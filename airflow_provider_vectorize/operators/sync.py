@@ -1,0 +1,237 @@
+"""Operators that keep an index true to its source, and that find out whether it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from os import PathLike
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context
+
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
+from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
+from airflow_provider_vectorize.operators.common import fail_fast, given, refuse_without_effect
+from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
+from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload, Vectors
+from airflow_provider_vectorize.sync.options import SyncOptions, check_verify
+
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.hooks.storage import Source
+    from airflow_provider_vectorize.hooks.task import TaskRun
+    from airflow_provider_vectorize.sync.expected import Expected
+    from airflow_provider_vectorize.sync.report import SyncReport
+
+DEFAULTS = SyncOptions()
+
+
+class VectorizeSyncOperator(VectorizeUpload):
+    """Make an index hold, of the ids that a manifest manages, exactly the records of a source.
+
+    What was added or changed is loaded, then what went away is deleted. A run that was killed at any moment is mended
+    by the next. Nothing to do is green and sends nothing.
+
+    Returns the mutation id, once which can be seen all of the sync can; None when there was nothing to send. Pushes a
+    ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of an upload's.
+
+    The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`.
+
+    :param manifest: folder for what the index is known to hold, in anything that Airflow's object storage reaches; of
+        this source and this index alone. Templated.
+    :param changed_by: ``record``: a record has changed when its float32 values, namespace or metadata have;
+        ``metadata.FIELD``: when that field has, whatever else has.
+    :param id_prefix: every id of the source must begin so. Templated.
+    :param max_delete_fraction: of the managed ids, so many may go at once, 0 to 1; more is red, and nothing is deleted.
+    :param min_records: a source of fewer records is taken for partial: red, and nothing is deleted.
+    :param force: send every record, whether it has changed or not.
+    :param reconcile: list the index first: send what it lacks, and delete what begins with ``id_prefix`` and is not in
+        the source, whoever wrote it.
+    :param dry_run: only report: send nothing, and leave the manifest as it is.
+    :param verify: after the wait, read ``sample`` or ``all`` of the source's records back; needs
+        ``wait_for_completion=True``, and waits in the worker.
+    :param verify_sample: records of the sample.
+    """
+
+    template_fields: Sequence[str] = (*VectorizeUpload.template_fields, "manifest", "id_prefix")
+    operation = "upsert"
+
+    def __init__(
+        self,
+        *,
+        manifest: str | PathLike[str],
+        changed_by: str = DEFAULTS.changed_by,
+        id_prefix: str | None = None,
+        max_delete_fraction: float = DEFAULTS.max_delete_fraction,
+        min_records: int = DEFAULTS.min_records,
+        force: bool = False,
+        reconcile: bool = False,
+        dry_run: bool = False,
+        verify: Literal["none", "sample", "all"] = "none",
+        verify_sample: int = 1000,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.manifest = manifest
+        self.changed_by = changed_by
+        self.id_prefix = id_prefix
+        self.max_delete_fraction = max_delete_fraction
+        self.min_records = min_records
+        self.force = force
+        self.reconcile = reconcile
+        self.only_report = dry_run  # Airflow has a method of the other name
+        self.verify = verify
+        self.verify_sample = verify_sample
+        SyncOptions(**self._how() | {"id_prefix": None})  # refuses what can never work; that one is templated
+        check_verify(verify, verify_sample, "none", "sample", "all")
+        if self.unparsable_behavior != "error":
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: a sync has to know what was accepted, which unparsable_behavior="
+                f"{self.unparsable_behavior!r} hides"
+            )
+        if verify != "none" and not self.wait_for_completion:
+            refuse_without_effect(self.task_id, "it needs wait_for_completion=True", verify=True)
+        if verify != "none" and self.deferrable:
+            if given(kwargs, "deferrable", self.deferrable, DEFAULT_DEFERRABLE):
+                refuse_without_effect(
+                    self.task_id, "what verify compares is in the worker, which waits", deferrable=True
+                )
+            self.deferrable = False
+
+    def execute(self, context: Context) -> str | None:  # type: ignore[override]  # there may be nothing to send
+        """Sync, push the ``report``, wait and verify if asked to, and return the mutation id."""
+        from airflow_provider_vectorize.hooks.task import TaskRun
+
+        self._run = run = TaskRun(context)
+        with fail_fast(), _expecting(self.verify, self.verify_sample) as expected:
+            report = self._sync(context, run, expected)
+            data = report.to_dict()
+            context["ti"].xcom_push(key="report", value=data)
+            if self.wait_for_completion and report.mutation_id is not None:
+                self._wait(run, data)
+            if expected is not None and not self.only_report:
+                from airflow_provider_vectorize.sync.verify import verify
+
+                found = verify(self.hook.conn, report.index_name, expected, stop=run.stop)
+                context["ti"].xcom_push(key="verified", value=found.to_dict())
+        return report.mutation_id
+
+    def _sync(self, context: Context, run: TaskRun, expected: Expected | None) -> SyncReport:
+        try:
+            return self.hook.sync(
+                self.index_name,
+                source=self.source,
+                vectors=self.given_vectors(context),
+                manifest=self.manifest,
+                expected=expected,
+                stop=run.stop,
+                **self._how(),
+                **self._options(),
+            )
+        except EmptySourceError as error:
+            if self.on_empty == "skip":
+                raise AirflowSkipException(str(error)) from error
+            raise
+
+    def _how(self) -> dict[str, Any]:
+        return {
+            "changed_by": self.changed_by,
+            "id_prefix": self.id_prefix,
+            "max_delete_fraction": self.max_delete_fraction,
+            "min_records": self.min_records,
+            "force": self.force,
+            "reconcile": self.reconcile,
+            "dry_run": self.only_report,
+        }
+
+
+class VectorizeVerifyOperator(BaseOperator):
+    """Read an index back and compare it with a source: float32 values, namespace and metadata.
+
+    Place it behind whatever waits until the load can be seen. Red names ids and what differs; what differs is read
+    again three times, over 17 s, before it counts. Returns a dict with ``checked``, ``different``, ``extra`` and
+    ``found_from``: the share of damage that would have been found with 99 % certainty.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param source: what the index should hold: a path or glob, or a list of them. Templated.
+    :param vectors: instead of ``source``, as for the uploads. Never templated.
+    :param verify: ``sample``, or ``all`` records, 20 a request.
+    :param verify_sample: records of the sample.
+    :param ids: compare the sets of ids too, which lists the index: what the source has not is red.
+    :param id_prefix: with ``ids``: look only at ids that begin so. Templated.
+    :param requests_per_minute: pace, 1 to 12,000; the API allows 240 to all that one token does.
+    :param namespace: of records that have none. Templated.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+    """
+
+    template_fields: Sequence[str] = ("index_name", "source", "id_prefix", "namespace", "conn_id")
+
+    def __init__(
+        self,
+        *,
+        index_name: str | None = None,
+        source: Source | None = None,
+        vectors: Vectors | None = None,
+        verify: Literal["sample", "all"] = "sample",
+        verify_sample: int = 1000,
+        ids: bool = False,
+        id_prefix: str | None = None,
+        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        namespace: str | None = None,
+        conn_id: str = "vectorize_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index_name = index_name
+        self.source = source
+        self.vectors = vectors
+        self.verify = verify
+        self.verify_sample = verify_sample
+        self.ids = ids
+        self.id_prefix = id_prefix
+        self.requests_per_minute = requests_per_minute
+        self.namespace = namespace
+        self.conn_id = conn_id
+        if (source is None) == (vectors is None):
+            raise InvalidArgumentError(
+                f"task {self.task_id!r}: exactly one of source and vectors must be given"
+            )
+        check_verify(verify, verify_sample, "sample", "all")
+        check_pace(requests_per_minute)
+        if not ids:
+            refuse_without_effect(self.task_id, "it needs ids=True", id_prefix=id_prefix is not None)
+        draw_dependencies(self, vectors)
+        self._run: TaskRun | None = None
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Verify."""
+        from airflow_provider_vectorize.hooks.task import TaskRun
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
+        self._run = TaskRun(context)
+        with fail_fast():
+            report = VectorizeHook(self.conn_id).verify(
+                self.index_name,
+                source=self.source,
+                vectors=resolve_vectors(self.vectors, context),
+                verify=self.verify,
+                verify_sample=self.verify_sample,
+                ids=self.ids,
+                id_prefix=self.id_prefix,
+                requests_per_minute=self.requests_per_minute,
+                stop=self._run.stop,
+                namespace=self.namespace,
+            )
+        return report.to_dict()
+
+    def on_kill(self) -> None:
+        """Let it end."""
+        if self._run is not None:
+            self._run.stop.set()
+
+
+def _expecting(verify: Literal["none", "sample", "all"], verify_sample: int) -> AbstractContextManager[Any]:
+    if verify == "none":
+        return nullcontext()
+    from airflow_provider_vectorize.sync.verify import expecting
+
+    return expecting(verify, verify_sample)
