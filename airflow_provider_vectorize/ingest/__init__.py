@@ -1,11 +1,12 @@
 """Load records into an index: nothing lost, in bounded memory, at full speed. Knows nothing of Airflow.
 
-The way of a record, module by module: :mod:`.sources` (over :mod:`.files`, :mod:`.globs` and :mod:`.lines`) reads it,
-:mod:`.records` checks it and writes it as short text, :mod:`.chunks` puts it into a chunk, :mod:`.sending` says when
-that chunk may go and takes it there, :mod:`.refusals` delivers it, in parts if the API refuses it, as an outcome of
-:mod:`.outcomes`; :mod:`.account` enters it, :mod:`.checkpoint` keeps the account for the next try, and :mod:`.report`
-and :mod:`.verdict` tell of it. :mod:`.engine` is the loop from the first to the last. Beside the way: :mod:`.rejects`
-keeps what was refused, and :mod:`.probes` chooses the records by which a load can be recognised in the index.
+The way of a record, module by module: :mod:`.sources` (over :mod:`.files`, :mod:`.unpacking`, :mod:`.globs` and
+:mod:`.lines`) reads it, :mod:`.records` checks it and writes it as short text, :mod:`.chunks` puts it into a chunk,
+:mod:`.sending` says when that chunk may go and takes it there, :mod:`.refusals` delivers it, in parts if the API
+refuses it, as an outcome of :mod:`.outcomes`; :mod:`.account` enters it, :mod:`.checkpoint` keeps the account for the
+next try, and :mod:`.report` and :mod:`.verdict` tell of it. :mod:`.engine` is the loop from the first to the last.
+Beside the way: :mod:`.rejects` keeps what was refused, and :mod:`.probes` chooses the records by which a load can be
+recognised in the index.
 
 A name is loaded when it is first asked for: :class:`IngestOptions`, which says what can never work, is light.
 """

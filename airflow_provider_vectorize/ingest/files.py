@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +11,7 @@ from typing import Any
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError, printable
 from airflow_provider_vectorize.ingest import globs
 from airflow_provider_vectorize.ingest.lines import Interrupt, Item, Position, read_lines
+from airflow_provider_vectorize.ingest.unpacking import DAMAGES, unpacked
 
 #: Bytes that are asked of an object store at a time.
 FETCH_BYTES = 8 * 1024 * 1024
@@ -127,11 +126,11 @@ def read_file(file: SourceFile, start: Position, interrupt: Interrupt, opened: A
         opened or file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw,
     ):
         try:
-            text = gzip.GzipFile(fileobj=raw) if file.compressed else raw
+            text = unpacked(raw) if file.compressed else raw
             for item in read_lines(text, start, interrupt, file.name):
                 position = item.end
                 yield item
-        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        except DAMAGES as error:
             raise SourceError(
                 f"{file.name} breaks off after line {position.line}: {error} (a truncated or damaged .gz)"
             ) from error
