@@ -12,7 +12,7 @@ from airflow_provider_vectorize.operators.index import (
     VectorizeDeleteIndexOperator,
 )
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
-from airflow_provider_vectorize.operators.vectors import VectorizeQueryOperator
+from airflow_provider_vectorize.operators.vectors import VectorizeDeleteOperator, VectorizeQueryOperator
 
 INDEX = "scratch"
 DATA = Path(__file__).parent / "data" / "passages.ndjson"
@@ -41,6 +41,12 @@ with DAG(
         task_id="load", index_name=INDEX, source=str(DATA), wait_for_completion=True, poll_interval=5
     )
 
+    # [START howto_delete]
+    forget = VectorizeDeleteOperator(
+        task_id="forget", index_name=INDEX, ids=["birds-01"], wait_for_completion=True, poll_interval=5
+    )
+    # [END howto_delete]
+
     # [START howto_filter]
     ask = VectorizeQueryOperator(
         task_id="ask",
@@ -50,4 +56,4 @@ with DAG(
     )
     # [END howto_filter]
 
-    create_index >> load >> ask >> delete_index.as_teardown(setups=create_index)
+    create_index >> load >> forget >> ask >> delete_index.as_teardown(setups=create_index)

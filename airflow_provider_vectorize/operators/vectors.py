@@ -1,4 +1,4 @@
-"""Operators on the vectors of an index beside loading them: ask, save."""
+"""Operators on the vectors of an index beside loading them: ask, save, delete."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import ReturnMetadata
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
 from airflow_provider_vectorize.operators.common import fail_fast, given, one_of, refuse_without_effect
+from airflow_provider_vectorize.operators.deletes import VectorizeDeleteOperator
+
+__all__ = ["VectorizeDeleteOperator", "VectorizeExportOperator", "VectorizeQueryOperator"]
 
 
 class VectorizeQueryOperator(BaseOperator):

@@ -47,6 +47,7 @@ def test_index(emulator, client, bag, run_dag):
     ended = run_dag(bag.dags["example_vectorize_index"])
     assert ended.state == "success"
     assert len(ended.xcom("ask")) == 5
+    assert ended.xcom("forget", "report")["accepted"] == 1
     assert {match["id"].split("-")[0] for match in ended.xcom("ask")} <= {"weather", "birds"}
     assert "scratch" not in {index.name for index in client.list_indexes()}
 

@@ -1,0 +1,84 @@
+"""The hook's deletes, by ids."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.hooks.base import ConnectedHook
+from airflow_provider_vectorize.hooks.storage import Path, Source, rejects_folder, source_files
+from airflow_provider_vectorize.hooks.task import TaskRun
+from airflow_provider_vectorize.index.delete import (
+    DEFAULT_MAX_DELETES,
+    DeleteReport,
+    IdList,
+    IdSource,
+    delete,
+    id_columns,
+)
+from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
+from airflow_provider_vectorize.ingest import Checkpoint
+from airflow_provider_vectorize.ingest.tables import Format, mapped
+
+
+class DeleteMethods(ConnectedHook):
+    """Delete vectors."""
+
+    def delete(
+        self,
+        index_name: str | None = None,
+        ids: Iterable[str] | None = None,
+        *,
+        source: Source | None = None,
+        columns: Mapping[str, Any] | None = None,
+        format: Format = "auto",  # noqa: A002  # the usual name
+        max_deletes: int = DEFAULT_MAX_DELETES,
+        on_invalid: Literal["fail", "reject"] = "fail",
+        max_rejects: int = 0,
+        rejects_path: Path | None = None,
+        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        checkpoint: Checkpoint | None = None,
+        stop: threading.Event | None = None,
+    ) -> DeleteReport:
+        """Delete vectors by their ids, 100 a request. All ids are checked and counted before the first is deleted.
+
+        :param index_name: the index; None: the connection's.
+        :param ids: the ids; or
+        :param source: a path or glob, or a list of them: an id a line, as text or as JSON with an ``id``; or Parquet.
+        :param columns: which column is the ``id``.
+        :param format: of the files: ``auto`` goes by the ending, or ``ndjson`` or ``parquet``.
+        :param max_deletes: with more ids nothing is deleted at all.
+        :param on_invalid: what to do with what is no id: ``fail``, or ``reject`` it and go on.
+        :param max_rejects: with more rejects nothing is deleted at all.
+        :param rejects_path: folder that takes them.
+        :param requests_per_minute: of the 240 a minute that a token has for all that it does.
+        :param checkpoint: where to note how far it came, and to go on.
+        :param stop: ends it when set.
+        :returns: what was done; its ``mutation_id`` is the fence of all of it.
+        :raises InvalidArgumentError: there are more ids than ``max_deletes``.
+        """
+        if (ids is None) == (source is None):
+            raise InvalidArgumentError("exactly one of ids and source must be given")
+        wanted = (
+            IdList(ids)
+            if ids is not None
+            else IdSource(mapped(source_files(source), id_columns(columns), format))  # type: ignore[arg-type]  # one is given
+        )
+        report = delete(
+            self.conn,
+            self.resolve_index_name(index_name),
+            wanted,
+            Pace(requests_per_minute, stop or TaskRun.current().stop),
+            max_deletes=max_deletes,
+            on_invalid=on_invalid,
+            max_rejects=max_rejects,
+            rejects=None if rejects_path is None else rejects_folder(rejects_path),
+            checkpoint=checkpoint,
+        )
+        self.log.info(
+            "Deleted %d ids of index %r (%d refused) in %.1f s; mutation %s",
+            report.accepted, report.index_name, report.rejected, report.seconds, report.mutation_id,
+        )  # fmt: skip
+        return report
