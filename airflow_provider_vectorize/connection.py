@@ -142,7 +142,10 @@ def _base_url(where: str, connection: ConnectionFields) -> str:
         return DEFAULT_BASE_URL
     if "://" not in host:
         host = f"{schema or 'https'}://{f'[{host}]' if _is_ipv6(host) else host}"
-    parts = urlsplit(host)
+    try:
+        parts = urlsplit(host)
+    except ValueError as error:
+        raise InvalidArgumentError(f"{where}, field host: {host!r} is no address: {error}") from None
     if schema and parts.scheme != schema:
         raise InvalidArgumentError(
             f"{where}, fields host and schema disagree: the host is {parts.scheme}://..., the schema {schema}"

@@ -28,7 +28,10 @@ def normalize_base_url(url: str) -> str:
         with every request.
     :raises InvalidArgumentError: naming what is wrong. The text never repeats a user or password in the URL.
     """
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError as error:
+        raise InvalidArgumentError(f"the API address {url!r} is none: {error}") from None
     if parts.username is not None or parts.password is not None:
         raise InvalidArgumentError("the API address must not contain a user or a password")
     try:

@@ -15,6 +15,9 @@ from airflow_provider_vectorize.client.types import Mutation
 
 _T = TypeVar("_T")
 
+#: Causes of an error that are repeated.
+_MAX_CHAIN = 5
+
 _MUTATION_ID = re.compile(rf"[!-~]{{1,{MAX_MUTATION_ID_CHARS}}}")
 
 
@@ -141,13 +144,14 @@ def _objects(value: Any) -> list[dict[str, Any]]:
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
-def _say(item: Mapping[str, Any]) -> str:
+def _say(item: Mapping[str, Any], depth: int = 3) -> str:
     text = str(item.get("message") or "(no message)")
     if code := item.get("code"):
         text = f"{text} [{code}]"
     if url := item.get("documentation_url"):
         text = f"{text}, see {url}"
-    return text
+    chain = [_say(cause, depth - 1) for cause in _objects(item.get("error_chain"))[:_MAX_CHAIN] if depth]
+    return f"{text} ({'; '.join(chain)})" if chain else text
 
 
 def _seconds(value: str | None) -> float | None:

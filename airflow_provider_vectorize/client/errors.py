@@ -4,7 +4,7 @@
 
     VectorizeError
     ├── VectorizeApiError            the API answered, and said no
-    │   ├── AuthenticationError      token or account refused                 (HTTP 401, 403, code 10000)
+    │   ├── AuthenticationError      token or account refused                 (HTTP 401, 403, code 10000 ...)
     │   ├── IndexNotFoundError       no such index, or deleted a moment ago   (codes 3000, 3005)
     │   ├── IndexExistsError         the name is taken                        (code 3002)
     │   ├── InvalidIndexError        a name or configuration that cannot be   (codes 3001, 3003)
@@ -125,8 +125,8 @@ class AuthenticationError(VectorizeApiError):
     """The token or the account was refused."""
 
     hint = (
-        "Check the connection: login is the account ID, password an API token of it. Its permission must be "
-        "Vectorize Write (Vectorize Read is enough to read and to wait)."
+        "Check the connection: login is the account ID, password an API token of it, without a leading 'Bearer '. Its "
+        "permission must be Vectorize Write (Vectorize Read is enough to read and to wait)."
     )
 
 
@@ -234,7 +234,15 @@ class TooManyRejectsError(VectorizeError):
 
 
 class SourceError(VectorizeError):
-    """The input is missing, breaks off, or cannot be read."""
+    """The input is missing, breaks off, or cannot be read.
+
+    :param message: the whole text.
+    :param permanent: whether it stays so until somebody changes the input, its name or the installation.
+    """
+
+    def __init__(self, message: str, *, permanent: bool = False) -> None:
+        super().__init__(message)
+        self.permanent = permanent
 
 
 class EmptySourceError(VectorizeError):
@@ -283,7 +291,7 @@ _BY_CODE: dict[int, type[VectorizeApiError]] = {
     3002: IndexExistsError,
     3003: InvalidIndexError,
     3005: IndexNotFoundError,
-    10000: AuthenticationError,
+    **dict.fromkeys((6003, 6102, 6103, 6111, 9103, 9106, 9107, 9109, 10000, 10001), AuthenticationError),
     40004: MetadataIndexExistsError,
     40005: MetadataIndexNotFoundError,
     40008: InvalidVectorError,

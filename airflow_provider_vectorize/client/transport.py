@@ -32,6 +32,7 @@ from airflow_provider_vectorize.client.errors import (
     ServerError,
     TransportError,
     VectorizeApiError,
+    printable,
 )
 from airflow_provider_vectorize.client.throttle import BASE_SECONDS, CAP_SECONDS, Gate, shared_gate
 from airflow_provider_vectorize.client.types import Body
@@ -279,7 +280,7 @@ class Transport:
 
     def _clean(self, value: Any) -> str:
         """Make text of what comes from outside and may end up in logs: bounded, and without the secret."""
-        text = "" if value is None else self.auth.mask(str(value))
+        text = "" if value is None else printable(self.auth.mask(str(value)))
         return text if len(text) <= MAX_TEXT_CHARS else text[:MAX_TEXT_CHARS] + " ..."
 
 

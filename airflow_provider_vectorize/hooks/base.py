@@ -11,6 +11,7 @@ from airflow_provider_vectorize import get_provider_info
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.waiting import refuse_to_sleep
 
 
@@ -71,8 +72,9 @@ class ConnectedHook(BaseHook):
     def resolve_index_name(self, index_name: str | None) -> str:
         """Give the name of the index: the one asked for, or else the connection's.
 
-        :raises InvalidArgumentError: when neither names one.
+        :raises InvalidArgumentError: when neither names one, or it is what a template has left behind.
         """
+        refuse_leftovers(index_name=index_name)
         name = index_name or self.settings.index_name
         if name is None:
             raise InvalidArgumentError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from os import PathLike
 from typing import Any, Literal, TypedDict, Unpack
 
 from airflow.providers.common.compat.lineage.hook import get_hook_lineage_collector
@@ -14,15 +13,23 @@ from airflow_provider_vectorize.assets import asset_uri, index_uri
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.storage import Source, rejects_folder, source_files, split_source
+from airflow_provider_vectorize.hooks.storage import (
+    Path,
+    Source,
+    check_rejects_apart,
+    rejects_folder,
+    source_files,
+    split_source,
+)
 from airflow_provider_vectorize.hooks.task import TaskRun
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
 from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
 from airflow_provider_vectorize.ingest.tables import Format, mapped
 
 Operation = Literal["upsert", "insert"]
-#: NDJSON text, or an iterable of mappings or of lines, such as an open binary file.
-Vectors = str | bytes | Iterable[Mapping[str, Any] | bytes]
+#: NDJSON text, or an iterable of mappings or of lines, such as an open file.
+Vectors = str | bytes | Iterable[Mapping[str, Any] | bytes | str]
 
 
 class LoadOptions(TypedDict, total=False):
@@ -30,15 +37,16 @@ class LoadOptions(TypedDict, total=False):
 
     :param columns: which column is which field, see :class:`~airflow_provider_vectorize.ingest.columns.Columns`.
     :param format: of files: ``auto`` goes by the ending, or ``ndjson`` or ``parquet``.
-    :param rejects_path: folder that takes the refused records.
+    :param rejects_path: folder that takes the refused records, outside of what ``source`` finds.
     """
 
     columns: Mapping[str, Any] | None
     format: Format
     namespace: str | None
     on_invalid: Literal["fail", "reject"]
-    rejects_path: str | PathLike[str] | None
+    rejects_path: Path | None
     max_rejects: int
+    drop_nulls: bool
     compact: bool
     max_batch_vectors: int
     max_batch_bytes: int
@@ -66,7 +74,7 @@ class LoadMethods(ConnectedHook):
         :param source: a path or glob, a piece as :meth:`split` gives it, or a list of these, plain or ``.gz``: NDJSON,
             one vector a line.
         :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
-            ``namespace`` and ``metadata``, or lines as bytes; a generator or an open binary file is read as it goes.
+            ``namespace`` and ``metadata``, or lines as bytes or str; a generator or an open file is read as it goes.
         :param options: :class:`LoadOptions`.
         :raises InvalidArgumentError: naming an option that is wrong, or unknown.
         :raises VectorizeError: see :mod:`airflow_provider_vectorize.client.errors`.
@@ -125,6 +133,9 @@ class LoadMethods(ConnectedHook):
             raise InvalidArgumentError(
                 f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(LoadOptions.__annotations__)}"
             )
+        refuse_leftovers(
+            source=source, namespace=options.get("namespace"), rejects_path=options.get("rejects_path")
+        )
         name = self.resolve_index_name(index_name)
         if checkpoint is None and tried_before:
             self.log.warning(
@@ -138,6 +149,8 @@ class LoadMethods(ConnectedHook):
         columns, form = fields.pop("columns", None), fields.pop("format", "auto")
         records = source_files(source) if source is not None else vectors
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
+        if rejects is not None and source is not None:
+            check_rejects_apart(source, rejects)
         report = ingest(
             self.conn,
             name,

@@ -123,7 +123,8 @@ class Settling:
 
 def described(source: Any) -> str:
     """Name a source in a message, as far as it is one."""
-    paths = [source] if _is_path(source) else _listed(source)
+    items = [source] if _is_path(source) or isinstance(source, Mapping) else _listed(source)
+    paths = [item.get("path") if isinstance(item, Mapping) else item for item in items]
     names = [printable(_url(path)[0]) if _is_path(path) else repr(path) for path in paths]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
@@ -248,9 +249,7 @@ def _without_provider(argument: str, url: str, error: Exception) -> SourceError:
     else:
         known = ", ".join(f"{provider} for {scheme}" for provider, scheme in _first_schemes().items())
         advice = f"no provider for {printable(scheme)}:// is known here; there are {known}"
-    refused = SourceError(f"{argument} {printable(url)}: {printable(str(error))}: {advice}")
-    refused.permanent = True
-    return refused
+    return SourceError(f"{argument} {printable(url)}: {printable(str(error))}: {advice}", permanent=True)
 
 
 def _first_schemes() -> dict[str, str]:

@@ -151,6 +151,7 @@ def ingest(
             compact=options.compact,
             max_bytes=options.max_batch_bytes,
             mark=None if follower is None else follower.mark,
+            drop_nulls=options.drop_nulls,
         ),
         _sender(client, index_name, options),
         options,
@@ -294,7 +295,8 @@ class Load:
     def _settle(self, outcome: Outcome) -> None:
         if outcome.kept and self._rejects is not None:
             try:
-                self._rejects.write(f"rejects-{self._run_name}-{outcome.number:06}.ndjson", outcome.kept)
+                place = f"{outcome.start.source + 1}-{outcome.start.line + 1:09}"
+                self._rejects.write(f"{self._run_name}-{place}", outcome.kept)
             except RejectsError as error:
                 outcome.error = outcome.error or error
         if outcome.last_accepted is not None:

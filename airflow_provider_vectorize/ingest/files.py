@@ -182,24 +182,19 @@ def _check_type(fs: Any, path: str, name: str, info: Mapping[str, Any]) -> None:
             if found
             else "and there are no files in it"
         )
-        raise _never(f"{name} is a folder, not a file; {advice}")
+        raise SourceError(f"{name} is a folder, not a file; {advice}", permanent=True)
     if kind not in ("file", "link"):
-        raise _never(f"{name} is neither a file nor a folder, and cannot be loaded")
+        raise SourceError(f"{name} is neither a file nor a folder, and cannot be loaded", permanent=True)
     settings = info.get("content_settings")
     places = [info, settings] if isinstance(settings, Mapping) else [info]
     for encoding in (place.get(key) for place in places for key in _ENCODINGS):
         if encoding and str(encoding).lower() != "identity":
-            raise _never(
+            raise SourceError(
                 f"{name} is stored with Content-Encoding: {printable(str(encoding))}. Such an object is decoded on its "
                 "way here, so that its size says nothing about where it ends, and part of it could be missed: store "
-                "it without that header, under a name that ends in .gz"
+                "it without that header, under a name that ends in .gz",
+                permanent=True,
             )
-
-
-def _never(message: str) -> SourceError:
-    error = SourceError(message)
-    error.permanent = True
-    return error
 
 
 def _glob_for(fs: Any, folder: str) -> str | None:

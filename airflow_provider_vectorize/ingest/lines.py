@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_vectorize.client.errors import SourceError
+from airflow_provider_vectorize.ingest import diagnosis
 from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 
 #: Bytes of one read. Also how often the senders get at the interpreter while records are checked: a read lets it go.
@@ -87,6 +88,8 @@ def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> It
             line += 1
             offset += size
             after = Position(number, line, offset)
+            if line == 1:
+                refuse_format(text, name)
             if size > MAX_LINE_BYTES and (size := size - _end_length(tail)) > MAX_LINE_BYTES:
                 yield Item(TooLong(size), before, after)
             elif (tidy := tidied(text, first=line == 1)) is not None:
@@ -98,6 +101,15 @@ def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> It
                 yield Item(tidy, before, after)
     finally:
         stream.detach()  # the stream is closed by who opened it
+
+
+def refuse_format(head: bytes, name: str) -> None:
+    """Refuse an input whose first bytes show that it is no NDJSON at all.
+
+    :raises SourceError: saying what it is, and what to do.
+    """
+    if (what := diagnosis.format_of(head)) is not None:
+        raise SourceError(f"{name}, line 1: {what}", permanent=True)
 
 
 def tidied(text: bytes, *, first: bool) -> bytes | None:

@@ -28,6 +28,7 @@ class IngestOptions:
         invalid.
     :param on_invalid: ``fail`` stops at the first invalid record; ``reject`` goes on without it.
     :param max_rejects: with ``reject``: the load fails at the end when more records were refused.
+    :param drop_nulls: leave nulls in metadata out, which Vectorize does not take; otherwise such a record is invalid.
     :param compact: send values as the shortest text of the same float32, which is what Vectorize stores; otherwise
         lines pass as they are.
     :param max_batch_vectors: vectors in a request, 1 to 5,000 (limits page).
@@ -43,6 +44,7 @@ class IngestOptions:
     namespace: str | None = None
     on_invalid: Literal["fail", "reject"] = "fail"
     max_rejects: int = 0
+    drop_nulls: bool = False
     compact: bool = True
     max_batch_vectors: int = MAX_UPLOAD_VECTORS
     max_batch_bytes: int = DEFAULT_BATCH_BYTES
@@ -55,6 +57,7 @@ class IngestOptions:
         self._one_of("on_invalid", "fail", "reject")
         self._one_of("unparsable_behavior", "error", "discard")
         self._one_of("compact", True, False)
+        self._one_of("drop_nulls", True, False)
         self._within("max_rejects", 0, None)
         self._within("max_batch_vectors", 1, MAX_UPLOAD_VECTORS)
         self._within("max_batch_bytes", 1, MAX_UPLOAD_BYTES)
@@ -72,6 +75,7 @@ class IngestOptions:
             "operation": self.operation,
             "namespace": self.namespace,
             "on_invalid": self.on_invalid,
+            "drop_nulls": self.drop_nulls,
             "compact": self.compact,
             "unparsable_behavior": self.unparsable_behavior,
         }

@@ -7,20 +7,26 @@ shortest text that gives the same float32.
 
 from __future__ import annotations
 
+import array
+import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import numpy as np
 import orjson
 
+from airflow_provider_vectorize.client.errors import printable
 from airflow_provider_vectorize.client.limits import (
     MAX_ID_BYTES,
-    MAX_METADATA_BYTES,
     MAX_NAMESPACE_BYTES,
 )
+from airflow_provider_vectorize.ingest import diagnosis
+from airflow_provider_vectorize.ingest.diagnosis import short
+from airflow_provider_vectorize.ingest.flaws import FlawError as FlawError
 from airflow_provider_vectorize.ingest.glance import glance
+from airflow_provider_vectorize.ingest.metadata import repeats_a_key, settled
 
 #: Longest line of NDJSON that is read.
 MAX_LINE_BYTES = 1024 * 1024
@@ -36,22 +42,10 @@ MAX_NAMED_FIELDS = 10
 _FIELDS = {"id", "values", "namespace", "metadata"}
 _DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
 
+#: What struct packs as a number, and is none.
+_NO_NUMBERS = (bool, np.bool_, np.complexfloating, np.timedelta64, np.ndarray, str)
+
 Json = dict[str, Any]
-
-
-class FlawError(Exception):
-    """What is wrong with a record.
-
-    :param code: short name of the rule.
-    :param reason: the rule and the value that breaks it.
-    :param record_id: the record's id, as far as it is known.
-    """
-
-    def __init__(self, code: str, reason: str, record_id: str | None = None) -> None:
-        super().__init__(reason)
-        self.code = code
-        self.reason = reason
-        self.record_id = record_id
 
 
 class TooLong(NamedTuple):
@@ -84,6 +78,7 @@ class Checker:
     :param compact: write the values as the shortest text of the same float32. Otherwise lines pass as they are.
     :param max_bytes: longest line that fits a request.
     :param mark: marks each good record, given with its ``values`` as float32.
+    :param drop_nulls: leave nulls in metadata out; otherwise they are refused.
     """
 
     def __init__(
@@ -94,6 +89,7 @@ class Checker:
         compact: bool,
         max_bytes: int,
         mark: Callable[[Json], bytes] | None = None,
+        drop_nulls: bool = False,
     ) -> None:
         self._dimensions = dimensions
         self._pack = struct.Struct(f"<{dimensions}f").pack
@@ -102,6 +98,7 @@ class Checker:
         self._as_they_are = not compact and namespace is None and mark is None
         self._mark = mark
         self._max_bytes = max_bytes
+        self._drop_nulls = drop_nulls
         #: Fields of records that the API does not document; they are sent as they are.
         self.undocumented: set[str] = set()
 
@@ -112,13 +109,25 @@ class Checker:
             folder stands for the record in it.
         :raises FlawError: it breaks a limit, or is no record.
         """
+        try:
+            return self._check(data)
+        except FlawError:
+            raise
+        except Exception as error:
+            # Mappings are foreign code, and a line may nest as deep, or count as far, as no parser goes.
+            raise FlawError(
+                "unreadable",
+                f"the record cannot be read: {type(error).__name__}: {printable(str(error))[:200]}",
+            ) from error
+
+    def _check(self, data: object) -> Record:
         line = data if isinstance(data, bytes) else None
         seen = glance(line, self._dimensions) if line is not None and self._as_they_are else None
         record = parse(data) if seen is None else seen
-        if "record" in record and "values" not in record:
-            line, record = None, _unwrap(record["record"])
+        if is_reject(record):
+            line, record = _unwrap(data, record)
         if not record.keys() <= _FIELDS and len(self.undocumented) < MAX_NAMED_FIELDS:
-            self.undocumented |= {str(field)[:60] for field in record.keys() - _FIELDS}
+            self.undocumented |= {printable(str(field))[:60] for field in record.keys() - _FIELDS}
         record_id = _check_id(record)
         try:
             line = self._line(record, line, values_are_good=seen is not None)
@@ -129,12 +138,16 @@ class Checker:
 
     def _line(self, record: Json, line: bytes | None, *, values_are_good: bool) -> bytes:
         if not values_are_good:
-            floats = self._check_values(record)
+            floats = self._check_values(record, from_line=line is not None)
             if self._compact:
                 record["values"] = floats
-            elif isinstance(record["values"], np.ndarray):
-                record["values"] = record["values"].tolist()
-        changed = self._settle_namespace(record) | _check_metadata(record)
+            elif line is None:
+                record["values"] = _as_doubles(record["values"])
+        changed = self._settle_namespace(record) | self._settle_metadata(record, line)
+        if line is not None and not self._compact:
+            changed = changed or repeats_a_key(line, record)
+        if values_are_good and changed:
+            return self._line(parse(line), line, values_are_good=False)
         line = _dump(record) if line is None or changed or self._compact else line
         if len(line) > self._max_bytes:
             raise FlawError(
@@ -143,45 +156,46 @@ class Checker:
             )
         return line
 
-    def _check_values(self, record: Json) -> np.ndarray[Any, Any] | list[float]:
-        values = record.get("values")
-        if isinstance(values, np.ndarray):
-            if values.ndim != 1 or values.dtype.kind not in "fiu":
-                raise FlawError(
-                    "invalid_values",
-                    f"values must be a flat array of numbers, got shape {values.shape} of {values.dtype}",
-                )
-        elif not isinstance(values, list | tuple):
-            raise FlawError("invalid_values", f"values must be a list of numbers, got {_short(values)}")
+    def _check_values(self, record: Json, *, from_line: bool) -> np.ndarray[Any, Any] | list[float]:
+        values: Any = record.get("values")
+        if "values" not in record:
+            raise FlawError("invalid_values", diagnosis.of_fields("values", record))
+        if isinstance(values, np.ndarray) and values.dtype.kind == "O":
+            values = values.tolist()
+        elif isinstance(values, array.array):
+            values = list(values)
+        if not _is_flat(values):
+            raise FlawError("invalid_values", diagnosis.of_values(values))
         if len(values) != self._dimensions:
             raise FlawError(
                 "wrong_dimensions", f"the index has {self._dimensions} dimensions, the vector {len(values)}"
             )
-        floats = self._floats(values)
+        floats = self._floats(values, from_line=from_line)
         if not np.isfinite(floats).all():
             position = int(np.flatnonzero(~np.isfinite(floats))[0])
             raise FlawError(
-                "not_finite", f"values[{position}] is {_short(values[position])}, not a finite float32"
+                "not_finite", f"values[{position}] is {short(values[position])}, not a finite float32"
             )
         return _safe_text(floats)
 
-    def _floats(self, values: Any) -> np.ndarray[Any, np.dtype[np.float32]]:
+    def _floats(self, values: Any, *, from_line: bool) -> np.ndarray[Any, np.dtype[np.float32]]:
         if isinstance(values, np.ndarray):
             with np.errstate(over="ignore"):
                 return values.astype("<f4")
         try:
             floats = np.frombuffer(self._pack(*values), dtype="<f4")
-        except (struct.error, OverflowError, TypeError, ValueError):
+        except (struct.error, ArithmeticError, TypeError, ValueError):
             raise _bad_number(values) from None
-        # The one thing that packs without being a number is a boolean, and it packs as 0 or 1.
-        if ((floats == 0) | (floats == 1)).any() and not all(map(_is_number, values)):
+        # In a line, the one thing that packs without being a number is a boolean, and it packs as 0 or 1.
+        suspicious = ((floats == 0) | (floats == 1)).any() if from_line else True
+        if suspicious and any(issubclass(kind, _NO_NUMBERS) for kind in set(map(type, values))):
             raise _bad_number(values)
         return floats
 
     def _settle_namespace(self, record: Json) -> bool:
         given = record.get("namespace")
         if given is not None and not isinstance(given, str):
-            raise FlawError("invalid_namespace", f"namespace must be a string, got {_short(given)}")
+            raise FlawError("invalid_namespace", f"namespace must be a string, got {short(given)}")
         if given and (size := len(_utf8("namespace", given))) > MAX_NAMESPACE_BYTES:
             raise FlawError(
                 "namespace_too_long",
@@ -190,12 +204,23 @@ class Checker:
         if given and self._namespace and given != self._namespace:
             raise FlawError(
                 "namespace_conflict",
-                f"the record has namespace {_short(given)}, and namespace={self._namespace!r} was asked for",
+                f"the record has namespace {short(given)}, and namespace={self._namespace!r} was asked for",
             )
         if self._namespace and not given:
             record["namespace"] = self._namespace
             return True
         return _drop_null(record, "namespace")
+
+    def _settle_metadata(self, record: Json, line: bytes | None) -> bool:
+        metadata = record.get("metadata")
+        if metadata is None:
+            return _drop_null(record, "metadata")
+        if not isinstance(metadata, Mapping):
+            raise FlawError("invalid_metadata", f"metadata must be an object, got {short(metadata)}")
+        text, has_nulls = settled(metadata, line, drop_nulls=self._drop_nulls)
+        if line is None or has_nulls:
+            record["metadata"] = orjson.loads(text)
+        return has_nulls
 
 
 def parse(data: object) -> Json:
@@ -211,7 +236,7 @@ def parse(data: object) -> Json:
             "line_too_long", f"the line takes {data.size} bytes, at most {MAX_LINE_BYTES} are read"
         )
     if not isinstance(data, bytes):
-        raise FlawError("not_an_object", f"a record is an object with id and values, got {_short(data)}")
+        raise FlawError("not_an_object", diagnosis.of_value(data))
     try:
         record = orjson.loads(data)
     except orjson.JSONDecodeError as error:
@@ -219,21 +244,37 @@ def parse(data: object) -> Json:
             data.decode()
         except UnicodeDecodeError as undecodable:
             raise FlawError("not_utf8", f"the line is not UTF-8: byte {undecodable.start} is wrong") from None
-        raise FlawError("not_json", f"the line is not JSON: {error}") from None
+        reason, record_id = diagnosis.of_text(data, error.msg, error.pos)
+        raise FlawError("not_json", reason, record_id) from None
     if not isinstance(record, dict):
-        raise FlawError("not_an_object", f"a record is an object with id and values, got {_short(record)}")
+        raise FlawError("not_an_object", diagnosis.of_value(record))
     return record
 
 
-def _unwrap(inner: object) -> Json:
-    # A line of a rejects folder: the record, or the text of a line that could not be read.
-    return parse(inner.encode("utf-8", "surrogatepass") if isinstance(inner, str) else inner)
+def is_reject(record: Mapping[str, Any]) -> bool:
+    """Tell whether it is a line of a rejects folder, which stands for the record in it."""
+    return "record" in record and "values" not in record and "reason" in record
+
+
+def _unwrap(data: object, reject: Json) -> tuple[bytes | None, Json]:
+    # Read again by a parser that keeps integers of any size: the checks are to see them.
+    inner = (json.loads(data) if isinstance(data, bytes) else reject)["record"]
+    if inner is None:
+        raise FlawError(
+            "not_an_object", "the record could not be kept in the rejects folder: load it from its source"
+        )
+    if isinstance(inner, str):  # the text of a line that could not be read, mended
+        line = inner.encode("utf-8", "surrogatepass")
+        return line.replace(b"\n", b" ") + b"\n", parse(line)
+    return None, parse(inner)
 
 
 def _check_id(record: Json) -> str:
     record_id = record.get("id")
+    if "id" not in record:
+        raise FlawError("invalid_id", diagnosis.of_fields("id", record))
     if not isinstance(record_id, str):
-        raise FlawError("invalid_id", f"id must be a string, got {_short(record_id)}")
+        raise FlawError("invalid_id", f"id must be a string, got {short(record_id)}")
     if not record_id:
         raise FlawError("invalid_id", "id must not be empty")
     if (size := len(_utf8("id", record_id))) > MAX_ID_BYTES:
@@ -243,64 +284,34 @@ def _check_id(record: Json) -> str:
     return record_id
 
 
-def _check_metadata(record: Json) -> bool:
-    metadata = record.get("metadata")
-    if metadata is None:
-        return _drop_null(record, "metadata")
-    if not isinstance(metadata, dict):
-        raise FlawError("invalid_metadata", f"metadata must be an object, got {_short(metadata)}")
-    try:
-        size = len(orjson.dumps(metadata, option=orjson.OPT_SERIALIZE_NUMPY))
-    except TypeError as error:
-        raise FlawError("invalid_metadata", f"metadata cannot be written as JSON: {error}") from None
-    if size > MAX_METADATA_BYTES:
-        raise FlawError(
-            "metadata_too_large",
-            f"the metadata takes {size} bytes as compact JSON, at most {MAX_METADATA_BYTES} are allowed",
-        )
-    objects = [metadata]
-    while objects:  # not by recursion: JSON nests deeper than Python calls
-        for key, value in objects.pop().items():
-            if not key or "." in key or '"' in key or key.startswith("$"):
-                raise FlawError(
-                    "invalid_metadata_key",
-                    f"metadata key {_short(key)} is empty, has a '.' or '\"' in it, or starts with '$'",
-                )
-            if isinstance(value, dict):
-                objects.append(value)
-            elif not _is_metadata_value(value):
-                raise FlawError(
-                    "invalid_metadata_value",
-                    f"metadata {_short(key)} must be a string, number, boolean, list of strings or object, "
-                    f"got {_short(value)}",
-                )
-    return False
+def _is_flat(values: object) -> bool:
+    if isinstance(values, np.ndarray):
+        return values.ndim == 1 and values.dtype.kind in "fiu" and not isinstance(values, np.ma.MaskedArray)
+    if not isinstance(values, list | tuple):
+        return False
+    first = values[0] if values else None
+    return not isinstance(first, list | tuple) and not (isinstance(first, np.ndarray) and first.ndim)
 
 
-def _is_metadata_value(value: object) -> bool:
-    if isinstance(value, list | tuple):
-        return all(isinstance(item, str) for item in value)
-    return isinstance(value, str | bool) or (_is_number(value) and math.isfinite(value))
-
-
-def _is_number(value: Any) -> TypeGuard[float]:
-    return isinstance(value, float | int | np.floating | np.integer) and not isinstance(value, bool)
+def _as_doubles(values: Any) -> list[Any]:
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return [value if type(value) in (float, int) else float(value) for value in values]
 
 
 def _bad_number(values: Sequence[Any]) -> FlawError:
     for position, value in enumerate(values):
-        if not _is_number(value):
-            return FlawError("invalid_values", f"values[{position}] must be a number, got {_short(value)}")
-    position = next(position for position, value in enumerate(values) if not _is_float32(value))
-    return FlawError("not_finite", f"values[{position}] is {_short(values[position])}, not a finite float32")
-
-
-def _is_float32(value: float) -> bool:
-    try:
-        struct.pack("<f", value)
-    except (struct.error, OverflowError):
-        return False
-    return True
+        try:
+            if isinstance(value, _NO_NUMBERS):
+                raise TypeError  # noqa: TRY301  # as what float() says of the others
+            finite = math.isfinite(struct.unpack("<f", struct.pack("<f", float(value)))[0])
+        except OverflowError:
+            finite = False
+        except (TypeError, ValueError):
+            return FlawError("invalid_values", f"values[{position}] must be a number, got {short(value)}")
+        if not finite:
+            return FlawError("not_finite", f"values[{position}] is {short(value)}, not a finite float32")
+    return FlawError("invalid_values", diagnosis.of_values(values))
 
 
 def _safe_text(floats: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any] | list[float]:
@@ -329,11 +340,3 @@ def _utf8(what: str, text: str) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise FlawError("not_utf8", f"the {what} has a lone surrogate, which UTF-8 cannot hold") from None
-
-
-def _short(value: object) -> str:
-    try:
-        text = repr(value)
-    except RecursionError:
-        return f"a {type(value).__name__} that nests too deep"
-    return text if len(text) <= 80 else f"{text[:60]}... ({type(value).__name__})"

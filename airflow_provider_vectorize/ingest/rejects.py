@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import posixpath
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
+from datetime import date, time
+from numbers import Number
+from pathlib import PurePath
 from typing import Any, NamedTuple
+from uuid import UUID
 
+import numpy as np
 import orjson
 
-from airflow_provider_vectorize.client.errors import InvalidRecordError, RejectsError
-from airflow_provider_vectorize.ingest.records import FlawError, TooLong, parse
+from airflow_provider_vectorize.client.errors import InvalidRecordError, RejectsError, printable
+from airflow_provider_vectorize.ingest.records import FlawError, TooLong, is_reject, parse
 
 #: Refused records that an error names; all of them are in the rejects folder.
 MAX_NAMED = 20
@@ -50,10 +57,7 @@ class Reject(NamedTuple):
         :param data: a line as bytes, a mapping, or anything that was refused for not being one.
         """
         note = self._asdict()
-        try:
-            return orjson.dumps(note | {"record": _plain(data)}, option=_DUMP, default=repr)
-        except TypeError:
-            return orjson.dumps(note | {"record": repr(data)}, option=_DUMP)
+        return _dump(note | {"record": _whole(data)}) or _dump(note | {"record": None}) or b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,7 @@ class RejectsFolder:
     """A folder for refused records: NDJSON files with source, line, id, code, reason and record.
 
     Mended, they can be loaded as they are: of such a line ``record`` is read. It is the text of the line when that
-    could not be parsed, and null when the line was too long to be kept.
+    could not be parsed, and null when it was too long, or cannot be written as JSON.
 
     :param fs: an fsspec filesystem.
     :param path: folder for that filesystem; it is made when the first record is refused.
@@ -72,18 +76,32 @@ class RejectsFolder:
     path: str
     name: str
 
-    def write(self, file_name: str, lines: Sequence[bytes]) -> None:
-        """Write one file, whole: it is closed when this returns. An existing one of that name is replaced.
+    def write(self, load: str, lines: Sequence[bytes]) -> None:
+        """Write one file, whole: it is closed when this returns.
 
+        A file that is there already is left alone, since somebody may have mended it: a try that refuses the very same
+        records again has nothing to add, and others go to a file of their own.
+
+        :param load: names the load, and the place in its source where the chunk of these records begins.
         :raises RejectsError: it cannot be written.
         """
+        content = b"".join(lines)
         try:
             self.fs.makedirs(self.path, exist_ok=True)
-            with self.fs.open(posixpath.join(self.path, file_name), "wb") as stream:
-                stream.writelines(lines)
+            for number in itertools.count(1):
+                name = f"rejects-{load}{f'-{number}' if number > 1 else ''}.ndjson"
+                path = posixpath.join(self.path, name)
+                try:
+                    if self.fs.cat_file(path) == content:
+                        return
+                except FileNotFoundError:
+                    break
+            with self.fs.open(path, "wb") as stream:
+                stream.write(content)
         except Exception as error:
             raise RejectsError(
-                f"{len(lines)} refused records cannot be written to {self.name}/{file_name}: {error}"
+                f"{len(lines)} refused records cannot be written to {self.name}/rejects-{load}: "
+                f"{printable(str(error))}"
             ) from error
 
 
@@ -99,14 +117,50 @@ def listing(rejects: Sequence[Reject], count: int) -> str:
     return "\n".join(lines)
 
 
-def _plain(data: object) -> object:
+def _whole(data: object) -> object:
+    """Give a record as it was: a line letter by letter, since parsing may round what is in it."""
     if isinstance(data, TooLong):
         return None
-    if not isinstance(data, bytes | Mapping):
+    if not isinstance(data, bytes):
         return data
     try:
         record = parse(data)
     except FlawError:
-        return data.decode(errors="replace").rstrip("\n") if isinstance(data, bytes) else data
-    # Of a line that comes from a rejects folder itself, what it is about.
-    return record["record"] if "record" in record and "values" not in record else record
+        return data.decode(errors="replace").rstrip("\n")
+    if is_reject(record):  # of a line that comes from a rejects folder itself, what it is about
+        inner = json.loads(data)["record"]
+        return inner if isinstance(inner, str) else orjson.Fragment(json.dumps(inner))
+    return orjson.Fragment(data.strip())
+
+
+def _dump(note: dict[str, object]) -> bytes | None:
+    try:
+        return orjson.dumps(note, option=_DUMP, default=_as_json)
+    except (
+        TypeError,
+        RecursionError,
+    ):  # integers of more than 64 bits, lone surrogates: Python's own can write them
+        pass
+    try:
+        return json.dumps(note, default=_as_json).encode() + b"\n"
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _as_json(value: Any) -> Any:
+    """Write what JSON has no type for, without losing any of it."""
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.floating):
+        return float(value)
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, bytes | bytearray):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, Set | Sequence):
+        return list(value)
+    if isinstance(value, Number | date | time | UUID | PurePath):
+        return str(value)
+    return f"<{type(value).__name__} object, which JSON cannot hold>"

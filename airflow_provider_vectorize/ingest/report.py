@@ -10,6 +10,9 @@ from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.visibility import Probe, Target
 
+#: Names of sources that a report holds, the first ones.
+MAX_SOURCES = 100
+
 
 class Span(NamedTuple):
     """Lines of a source, the first and the last included.
@@ -49,7 +52,8 @@ class Report:
     :param retries: requests that had to be repeated.
     :param resumed_from: where an earlier try stopped and this one went on, as ``[source, line]``; None if it began
         at the beginning.
-    :param sources: names of what was read.
+    :param sources: names of what was read, the first 100.
+    :param source_count: how many there are.
     :param messages: what the API and the checks remarked, the first 20.
     :param probes: records by which the load can be recognised in the index, as ``[id, digest]``.
     :param stopped_at: on a load that failed: from this ``[source, line]`` on nothing was accepted, by earlier tries
@@ -73,6 +77,7 @@ class Report:
     retries: int
     resumed_from: tuple[str, int] | None
     sources: tuple[str, ...]
+    source_count: int
     messages: tuple[str, ...]
     probes: tuple[Probe, ...]
     stopped_at: tuple[str, int] | None = None
@@ -111,7 +116,8 @@ class Report:
             seconds=round(account.seconds + seconds, 3),
             retries=account.retries,
             resumed_from=resumed_from,
-            sources=tuple(names),
+            sources=tuple(names[:MAX_SOURCES]),
+            source_count=len(names),
             messages=tuple(account.messages),
             probes=tuple(account.probes),
             stopped_at=max(account.furthest, account.sent_before).within(names) if incomplete else None,

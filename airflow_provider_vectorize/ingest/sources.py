@@ -13,6 +13,7 @@ from typing import Any, Protocol, cast
 import orjson
 
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError, printable
+from airflow_provider_vectorize.ingest import diagnosis
 from airflow_provider_vectorize.ingest.files import SourceFile, expand, read_file
 from airflow_provider_vectorize.ingest.lines import (
     START,
@@ -21,6 +22,7 @@ from airflow_provider_vectorize.ingest.lines import (
     Position,
     is_whole,
     read_lines,
+    refuse_format,
     tidied,
 )
 from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
@@ -162,6 +164,8 @@ class Records:
                 whole = True
                 if isinstance(data, str | bytes):
                     text = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
+                    if before == START:
+                        refuse_format(text, "vectors")
                     ended = text.endswith(b"\n")
                     lines_of_a_file = lines_of_a_file or ended
                     whole = ended or not lines_of_a_file or is_whole(text)
@@ -195,6 +199,8 @@ def as_source(records: object) -> Source:
     """
     if hasattr(records, "identity") and hasattr(records, "names"):
         return cast(Source, records)
+    if (advice := diagnosis.of_input(records)) is not None:
+        raise SourceError(advice, permanent=True)
     if isinstance(records, str | bytes | bytearray | memoryview):
         return Text(records if isinstance(records, str | bytes) else bytes(records))
     if isinstance(records, Sequence) and records and all(isinstance(each, SourceFile) for each in records):
@@ -204,7 +210,8 @@ def as_source(records: object) -> Source:
     if isinstance(records, Iterable):
         return Records(records)
     raise SourceError(
-        f"vectors must be NDJSON text, an iterable of mappings or a list of files, got {type(records).__name__}"
+        f"vectors must be NDJSON text, an iterable of mappings or a list of files, got {type(records).__name__}",
+        permanent=True,
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, get_current_context
 
 from airflow_provider_vectorize.client import limits
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
 
 #: Characters that are seen of a line in a window of 1,280 pixels.
 LINE_LENGTH = 80
@@ -63,6 +63,13 @@ def _has_retry_policy() -> bool:
     except (AirflowException, RuntimeError):  # outside a task
         return False
     return getattr(task, "retry_policy", None) is not None
+
+
+def nothing_returned(argument: str) -> EmptySourceError:
+    """Say why an argument that was given is None once it is resolved. ``on_empty`` decides what that means."""
+    return EmptySourceError(
+        f"There is nothing to load: {argument} is None, since the upstream task returned nothing"
+    )
 
 
 def seconds(task_id: str, name: str, value: float | timedelta, *, least: float = 0.0) -> float:

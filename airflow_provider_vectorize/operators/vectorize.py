@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
 from functools import cached_property
-from os import PathLike
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Context, XComArg, conf
@@ -20,6 +19,7 @@ from airflow_provider_vectorize.operators.common import (
     fail_fast,
     given,
     interval,
+    nothing_returned,
     one_of,
     refuse_without_effect,
     seconds,
@@ -29,7 +29,7 @@ from airflow_provider_vectorize.operators.resolving import draw_dependencies, re
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.loads import LoadOptions
-    from airflow_provider_vectorize.hooks.storage import Source
+    from airflow_provider_vectorize.hooks.storage import Path, Source
     from airflow_provider_vectorize.hooks.task import TaskCheckpoint, TaskRun
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
@@ -66,6 +66,7 @@ class VectorizeUpload(TellsLineage):
         that can be mended and loaded again. Templated.
     :param max_rejects: refused records that are still green, with ``on_invalid="reject"``.
     :param on_empty: when there is nothing at all to load: ``fail``, or ``skip`` the task.
+    :param drop_nulls: leave nulls in metadata out, which Vectorize does not take; otherwise such a record is invalid.
     :param compact: send the values as the shortest text that gives the same float32, which is what Vectorize
         stores. False: lines pass as they are.
     :param max_batch_vectors: vectors a request, at most 5,000 (limits page).
@@ -101,9 +102,10 @@ class VectorizeUpload(TellsLineage):
         conn_id: str = "vectorize_default",
         namespace: str | None = None,
         on_invalid: Literal["fail", "reject"] = "fail",
-        rejects_path: str | PathLike[str] | None = None,
+        rejects_path: Path | None = None,
         max_rejects: int = 0,
         on_empty: Literal["fail", "skip"] = "fail",
+        drop_nulls: bool = False,
         compact: bool = True,
         max_batch_vectors: int = DEFAULTS.max_batch_vectors,
         max_batch_bytes: int = DEFAULTS.max_batch_bytes,
@@ -129,6 +131,7 @@ class VectorizeUpload(TellsLineage):
         self.rejects_path = rejects_path
         self.max_rejects = max_rejects
         self.on_empty = on_empty
+        self.drop_nulls = drop_nulls
         self.compact = compact
         self.max_batch_vectors = max_batch_vectors
         self.max_batch_bytes = max_batch_bytes
@@ -270,6 +273,7 @@ class VectorizeUpload(TellsLineage):
             "on_invalid": self.on_invalid,
             "rejects_path": self.rejects_path,
             "max_rejects": self.max_rejects,
+            "drop_nulls": self.drop_nulls,
             "compact": self.compact,
             "max_batch_vectors": self.max_batch_vectors,
             "max_batch_bytes": self.max_batch_bytes,
@@ -280,6 +284,8 @@ class VectorizeUpload(TellsLineage):
 
     def _load(self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None) -> Report:
         try:
+            if self.source is None and vectors is None:
+                raise nothing_returned("source" if self.vectors is None else "vectors")
             return self.hook.load(
                 self.operation,
                 self.index_name,

@@ -74,11 +74,13 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Tell whether the source is there; while its storage cannot say, it is not."""
         from airflow_provider_vectorize.hooks.storage import described, places_of, snapshot
+        from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 
-        assert self.source is not None  # noqa: S101  # the constructor requires it
+        assert self.source is not None  # noqa: S101  # else it does not wait
         self.log.info("Looking for %s", described(self.source))
         self._obstacle = None
         with fail_fast():
+            refuse_leftovers(source=self.source)
             try:
                 if self._settling.is_settled(snapshot(places_of(self.source))):
                     return True
@@ -96,6 +98,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         from airflow_provider_vectorize.hooks.storage import Settling, described
 
         push_links(context, self.hook, self.index_name, self.rejects_path)
+        if self.source is None:
+            return self.upload(context)  # which knows what to do with nothing
         self._settling = Settling(self.settled_seconds)
         try:
             BaseSensorOperator.execute(self, context)

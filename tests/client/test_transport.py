@@ -140,6 +140,59 @@ def test_an_answer_that_does_not_say_success_is_an_error(client, api, answer):
     assert api.call_count == 1
 
 
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_any_2xx_that_says_success_is_one(client, api, status):
+    api.post(f"{BASE}/docs/upsert", json=ok({"mutationId": "m"}), status_code=status)
+    assert client.upsert("docs", b"{}\n").id == "m"
+
+
+@pytest.mark.parametrize(
+    ("errors_", "words"),
+    [
+        (
+            [
+                {
+                    "code": 6003,
+                    "message": "Invalid request headers",
+                    "error_chain": [{"code": 6111, "message": "Invalid format for Authorization header"}],
+                }
+            ],
+            "Invalid format for Authorization header [6111]",
+        ),
+        ([{"code": 6111, "message": "Invalid format"}], "Invalid format"),
+        ([{"code": 10001, "message": "Unable to authenticate request"}], "Unable to authenticate"),
+        ([{"code": 9106, "message": "Missing headers"}], "Missing headers"),
+    ],
+)
+def test_headers_that_are_refused_point_to_the_fields_of_the_connection(client, api, errors_, words):
+    api.post(f"{BASE}/docs/upsert", json={"success": False, "errors": errors_}, status_code=400)
+    with pytest.raises(errors.AuthenticationError) as caught:
+        client.upsert("docs", b"{}\n")
+    assert words in str(caught.value)
+    assert "password an API token" in str(caught.value)
+    assert "'Bearer '" in str(caught.value)
+
+
+def test_control_characters_of_a_server_are_escaped_in_errors_and_in_the_log(client, api, caplog):
+    chain = {"code": 1, "message": "\x07deep", "error_chain": [{"code": 2, "message": "\x9b2J"}]}
+    body = {
+        "success": False,
+        "errors": [{"code": 40012, "message": "\x1b[31mred\r\nforged", "error_chain": [chain]}],
+    }
+    api.post(f"{BASE}/docs/upsert", json=body, status_code=400)
+    with pytest.raises(errors.InvalidVectorError) as caught:
+        client.upsert("docs", b"{}\n")
+    assert str(caught.value).isprintable()
+    assert "\\x1b[31mred\\r\\nforged" in str(caught.value)
+    api.post(
+        f"{BASE}/docs/insert",
+        json=ok({"mutationId": "m"}) | {"messages": [{"code": 1, "message": "a\x1b[2J"}]},
+    )
+    with caplog.at_level("INFO"):
+        assert client.insert("docs", b"{}\n").messages == ("a\\x1b[2J [1]",)
+    assert "\x1b" not in caplog.text
+
+
 def test_success_false_with_status_200_keeps_the_reason(client, api):
     api.post(f"{BASE}/docs/upsert", json=failure(40099, "not today"))
     with pytest.raises(errors.UnexpectedAnswerError, match="HTTP 200, code 40099: not today"):
