@@ -64,7 +64,7 @@ def find(fs: Any, pattern: str, asking: Callable[[str], AbstractContextManager[N
     """
     root, parts = split(pattern)
     search = _Search(fs, asking)
-    search.descend(root or fs.root_marker, parts, named_by_listing=False)
+    search.descend(root, parts, named_by_listing=False)
     return dict(sorted(search.found.items()))
 
 
@@ -94,7 +94,7 @@ class _Search:
     def descend(self, folder: str, parts: Sequence[str], *, named_by_listing: bool) -> None:
         """Find what is in a folder.
 
-        :param folder: where to look.
+        :param folder: where to look; empty: at the root.
         :param parts: what to look for below it.
         :param named_by_listing: a listing has named it, so that it cannot be absent.
         """
@@ -120,7 +120,7 @@ class _Search:
         if folder not in self._entries:
             with self._asking(folder):
                 try:
-                    infos = self._fs.ls(folder, detail=True)
+                    infos = self._fs.ls(folder or self._fs.root_marker, detail=True)
                 except FileNotFoundError:
                     if named_by_listing:
                         raise
@@ -135,7 +135,7 @@ class _Search:
         if folder in self._entries or _FLAT.isdisjoint([protocol] if isinstance(protocol, str) else protocol):
             return
         with self._asking(folder):
-            found = self._fs.find(folder, detail=True)
+            found = self._fs.find(folder or self._fs.root_marker, detail=True)
         self._entries[folder] = []
         for path, info in found.items():
             if path.endswith("/") or path == folder:
