@@ -404,12 +404,6 @@ def test_connections_through_a_proxy_keep_to_the_limits_as_well(recorder):
     assert len(recorder.seen) == 2
 
 
-@pytest.mark.parametrize("status", [200, 201, 202])
-def test_any_2xx_that_says_success_is_one(client, api, status):
-    api.post(f"{BASE}/docs/upsert", json=ok({"mutationId": "m"}), status_code=status)
-    assert client.upsert("docs", b"{}\n").id == "m"
-
-
 def test_success_beside_errors_is_none(client, api):
     api.post(
         f"{BASE}/docs/upsert",
