@@ -14,8 +14,8 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from os import PathLike
 
+    from airflow_provider_vectorize.hooks.storage import Path
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,7 @@ def push_links(
     context: Mapping[str, Any],
     hook: VectorizeHook,
     index_name: str | None,
-    rejects_path: str | PathLike[str] | None = None,
+    rejects_path: Path | None = None,
 ) -> None:
     """Push what the links show. Nothing of it can fail the task.
 
