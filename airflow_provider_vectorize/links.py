@@ -57,7 +57,7 @@ def index_url(account: str, index: str) -> str:
     return f"{DASHBOARD}/{quote(account, safe='')}/ai/vectorize/{quote(index, safe='')}"
 
 
-def folder_url(path: str | PathLike[str]) -> str | None:
+def folder_url(path: Path) -> str | None:
     """Give the address of a folder's page, for a person; None where its storage has none.
 
     :param path: ``https://``, ``gs://``, or ``s3://`` if it is Amazon's own.
@@ -76,7 +76,7 @@ def folder_url(path: str | PathLike[str]) -> str | None:
             return None
 
 
-def _own_endpoint(path: str | PathLike[str]) -> bool:
+def _own_endpoint(path: Path) -> bool:
     from airflow.providers.common.compat.sdk import ObjectStoragePath
 
     store = ObjectStoragePath(str(path)).fs

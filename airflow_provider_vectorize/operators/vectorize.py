@@ -284,13 +284,14 @@ class VectorizeUpload(TellsLineage):
 
     def _load(self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None) -> Report:
         try:
+            vectors = self.given_vectors(context)
             if self.source is None and vectors is None:
                 raise nothing_returned("source" if self.vectors is None else "vectors")
             return self.hook.load(
                 self.operation,
                 self.index_name,
                 source=self.source,
-                vectors=self.given_vectors(context),
+                vectors=vectors,
                 checkpoint=checkpoint,
                 stop=run.stop,
                 tried_before=run.tried_before,
