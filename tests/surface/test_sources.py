@@ -7,6 +7,7 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
+from types import SimpleNamespace
 
 import boto3
 import fsspec
@@ -24,7 +25,7 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, SourceError
-from airflow_provider_vectorize.hooks.storage import described, source_exists, source_files
+from airflow_provider_vectorize.hooks.storage import Settling, described, source_exists, source_files
 from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.ingest import SourceFile
@@ -146,7 +147,7 @@ def test_to_the_sensor_a_storage_error_is_not_yet_and_its_timeout_names_it(dag, 
     with dag:
         sensor = VectorizeUpsertSensor(task_id="wait", source=source, poke_interval=0.01, timeout=0.05)
     with pytest.raises(AirflowSensorTimeout) as caught:
-        sensor.execute({})
+        sensor.execute({"ti": SimpleNamespace(task=SimpleNamespace(do_xcom_push=False))})
     assert path in str(caught.value)
     assert r"RuntimeError: \x1b[31mthrottled" in str(caught.value)
 
@@ -155,6 +156,7 @@ def test_to_the_sensor_what_no_wait_can_mend_is_an_error(dag, tmp_path):
     with dag:
         for number, source in enumerate([str(tmp_path), "nope://bucket/key", "None", ["/a", None]]):
             sensor = VectorizeUpsertSensor(task_id=f"wait{number}", source=source)
+            sensor._settling = Settling(0.0)
             with pytest.raises(AirflowFailException):
                 sensor.poke({})
 
