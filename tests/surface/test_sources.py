@@ -25,7 +25,7 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, SourceError
-from airflow_provider_vectorize.hooks.storage import Settling, described, source_exists, source_files
+from airflow_provider_vectorize.hooks.storage import Settling, described, places_of, snapshot, source_files
 from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.ingest import SourceFile
@@ -34,6 +34,12 @@ from airflow_provider_vectorize.ingest.sources import START, Files
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
 from tests.surface.conftest import INDEX, ndjson, vectors
+
+
+def source_exists(source):
+    """As the sensor looks."""
+    return snapshot(places_of(source)) is not None
+
 
 LEFTOVERS = [
     "['/a', '/b']", "('/a',)", "[]", "{}", "{'a': 1}", "None", "", "  ", "[None]", "null", "[PosixPath('/a')]",
