@@ -6,6 +6,7 @@ import itertools
 import json
 import posixpath
 from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time
 from numbers import Number
@@ -134,17 +135,12 @@ def _whole(data: object) -> object:
 
 
 def _dump(note: dict[str, object]) -> bytes | None:
-    try:
+    # Integers of more than 64 bits and lone surrogates only Python's own writer takes. Mappings are foreign code.
+    with suppress(Exception):
         return orjson.dumps(note, option=_DUMP, default=_as_json)
-    except (
-        TypeError,
-        RecursionError,
-    ):  # integers of more than 64 bits, lone surrogates: Python's own can write them
-        pass
-    try:
+    with suppress(Exception):
         return json.dumps(note, default=_as_json).encode() + b"\n"
-    except (TypeError, ValueError, RecursionError):
-        return None
+    return None
 
 
 def _as_json(value: Any) -> Any:

@@ -298,7 +298,6 @@ def test_a_file_of_any_name_is_loaded_and_named_in_what_can_be_shown(tmp_path, n
         lambda state: {},
         lambda state: state | {"account": None},
         lambda state: state | {"account": {"position": 1}},
-        lambda state: state | {"account": state["account"] | {"unknown": 1}},
         lambda state: state | {"fingerprint": []},
     ],
 )

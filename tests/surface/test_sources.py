@@ -318,7 +318,7 @@ def s3(s3_url, monkeypatch):
     client = boto3.client(
         "s3", endpoint_url=s3_url, region_name="us-east-1", aws_access_key_id="k", aws_secret_access_key="s"
     )
-    client.create_bucket(Bucket="bucket")
+    client.create_bucket(Bucket="nine-bucket")
     connection = {"conn_type": "aws", "login": "k", "password": "s", "extra": {"endpoint_url": s3_url}}
     monkeypatch.setenv("AIRFLOW_CONN_NINE", json.dumps(connection))
     asked: Counter = Counter()
@@ -331,8 +331,8 @@ def s3(s3_url, monkeypatch):
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", counting)
     client.asked = asked
     yield client
-    for item in client.list_objects_v2(Bucket="bucket").get("Contents", []):
-        client.delete_object(Bucket="bucket", Key=item["Key"])
+    for item in client.list_objects_v2(Bucket="nine-bucket").get("Contents", []):
+        client.delete_object(Bucket="nine-bucket", Key=item["Key"])
 
 
 def read(source):
@@ -344,35 +344,39 @@ def read(source):
 def test_s3_is_asked_once_about_each_key_and_once_for_each_folder(s3):
     keys = [f"d{n % 2}/part-{n}.ndjson" for n in range(6)]
     for n, key in enumerate(keys):
-        s3.put_object(Bucket="bucket", Key=key, Body=f"{n}\n".encode())
+        s3.put_object(Bucket="nine-bucket", Key=key, Body=f"{n}\n".encode())
     for folder in ("d0/", "d1/", "empty/"):
-        s3.put_object(Bucket="bucket", Key=folder, Body=b"")
-    s3.put_object(Bucket="bucket", Key="d0/_temporary/0/x.ndjson", Body=b"9\n")
-    s3.put_object(Bucket="bucket", Key="d0/rep[1].ndjson", Body=b"7\n")
-    s3.put_object(Bucket="bucket", Key="d1//double.ndjson", Body=b"8\n")
+        s3.put_object(Bucket="nine-bucket", Key=folder, Body=b"")
+    s3.put_object(Bucket="nine-bucket", Key="d0/_temporary/0/x.ndjson", Body=b"9\n")
+    s3.put_object(Bucket="nine-bucket", Key="d0/rep[1].ndjson", Body=b"7\n")
+    s3.put_object(Bucket="nine-bucket", Key="d1//double.ndjson", Body=b"8\n")
 
     def asked(source):
         s3.asked.clear()
         found = read(source)
         return found, s3.asked["head_object"], s3.asked["list_objects_v2"]
 
-    found, heads, lists = asked([f"s3://nine@bucket/{key}" for key in keys])
+    found, heads, lists = asked([f"s3://nine@nine-bucket/{key}" for key in keys])
     assert (len(found), heads, lists) == (6, 6, 0)
-    found, heads, lists = asked("s3://nine@bucket/d*/part-*.ndjson")
+    found, heads, lists = asked("s3://nine@nine-bucket/d*/part-*.ndjson")
     assert (len(found), heads, lists) == (6, 0, 3)
     found, heads, lists = asked(
-        ["s3://nine@bucket/d0/part*", "s3://nine@bucket/d0/*-2.ndjson", "s3://nine@bucket/d1/p*"]
+        [
+            "s3://nine@nine-bucket/d0/part*",
+            "s3://nine@nine-bucket/d0/*-2.ndjson",
+            "s3://nine@nine-bucket/d1/p*",
+        ]
     )
     assert (len(found), heads, lists) == (3 + 1 + 3, 0, 2)
-    found, heads, lists = asked("s3://nine@bucket/**/*.ndjson")
+    found, heads, lists = asked("s3://nine@nine-bucket/**/*.ndjson")
     assert (len(found), lists) == (8, 1)
     assert heads <= 8
-    assert asked("s3://nine@bucket/d0/rep[1].ndjson")[:2] == ([b"7\n"], 1)
-    assert asked(ObjectStoragePath("s3://bucket/d0/rep[1].ndjson", conn_id="nine"))[0] == [b"7\n"]
-    with pytest.raises(EmptySourceError, match=r"s3://bucket/empty/\*"):
-        read("s3://nine@bucket/empty/*")
-    with pytest.raises(SourceError, match=r"s3://bucket/d0 is a folder, not a file; .*/d0/\*\.ndjson"):
-        read("s3://nine@bucket/d0")
+    assert asked("s3://nine@nine-bucket/d0/rep[1].ndjson")[:2] == ([b"7\n"], 1)
+    assert asked(ObjectStoragePath("s3://nine-bucket/d0/rep[1].ndjson", conn_id="nine"))[0] == [b"7\n"]
+    with pytest.raises(EmptySourceError, match=r"s3://nine-bucket/empty/\*"):
+        read("s3://nine@nine-bucket/empty/*")
+    with pytest.raises(SourceError, match=r"s3://nine-bucket/d0 is a folder, not a file; .*/d0/\*\.ndjson"):
+        read("s3://nine@nine-bucket/d0")
     with pytest.raises(SourceError, match=r"s3://none/.* cannot be read|s3://none/a does not exist"):
         read("s3://nine@none/a")
 
@@ -380,7 +384,7 @@ def test_s3_is_asked_once_about_each_key_and_once_for_each_folder(s3):
 @pytest.mark.parametrize("status", [403, 503])
 def test_a_prefix_of_s3_that_cannot_be_listed_is_an_error(s3, monkeypatch, status):
     for day in "12":
-        s3.put_object(Bucket="bucket", Key=f"dt={day}/part.ndjson", Body=b"1\n")
+        s3.put_object(Bucket="nine-bucket", Key=f"dt={day}/part.ndjson", Body=b"1\n")
     call = s3fs.S3FileSystem._call_s3
 
     async def failing(self, method, *args, **kwargs):
@@ -389,22 +393,22 @@ def test_a_prefix_of_s3_that_cannot_be_listed_is_an_error(s3, monkeypatch, statu
         return await call(self, method, *args, **kwargs)
 
     monkeypatch.setattr(s3fs.S3FileSystem, "_call_s3", failing)
-    with pytest.raises(SourceError, match="s3://bucket/dt=2 "):
-        source_files("s3://nine@bucket/dt=*/part.ndjson")
+    with pytest.raises(SourceError, match="s3://nine-bucket/dt=2 "):
+        source_files("s3://nine@nine-bucket/dt=*/part.ndjson")
     with pytest.raises(SourceError):
-        source_exists("s3://nine@bucket/dt=*/part.ndjson")
+        source_exists("s3://nine@nine-bucket/dt=*/part.ndjson")
 
 
 def test_an_s3_object_with_an_encoding_is_called_gzip(s3):
-    s3.put_object(Bucket="bucket", Key="a.ndjson", Body=gzip.compress(b"1\n"), ContentEncoding="gzip")
-    with pytest.raises(SourceError, match=r"s3://bucket/a\.ndjson, line 1: it is gzip"):
-        read("s3://nine@bucket/a.ndjson")
+    s3.put_object(Bucket="nine-bucket", Key="a.ndjson", Body=gzip.compress(b"1\n"), ContentEncoding="gzip")
+    with pytest.raises(SourceError, match=r"s3://nine-bucket/a\.ndjson, line 1: it is gzip"):
+        read("s3://nine@nine-bucket/a.ndjson")
 
 
 def test_an_object_that_is_replaced_while_it_is_waiting_is_an_error(s3):
-    s3.put_object(Bucket="bucket", Key="a.ndjson", Body=b"1\n")
-    files = Files(source_files("s3://nine@bucket/a.ndjson"))
-    s3.put_object(Bucket="bucket", Key="a.ndjson", Body=b"2\n3\n")
+    s3.put_object(Bucket="nine-bucket", Key="a.ndjson", Body=b"1\n")
+    files = Files(source_files("s3://nine@nine-bucket/a.ndjson"))
+    s3.put_object(Bucket="nine-bucket", Key="a.ndjson", Body=b"2\n3\n")
     with pytest.raises(SourceError, match="cannot be read"):
         list(files.read(START, lambda: None))
 
