@@ -96,12 +96,13 @@ def get_provider_info() -> dict[str, Any]:
                         "login": "Account ID",
                         "password": "API token",
                         "host": "API address",
-                        "schema": "https or http",
+                        "schema": "Scheme (https unless it says http)",
                     },
                     "placeholders": {
                         "login": "32 hex characters",
                         "password": "needs the permission Vectorize Write",
                         "host": "leave blank for Cloudflare's",
+                        "port": "443",
                         "schema": "leave blank for https",
                         "index_name": "my-index",
                         "timeout": "60",
@@ -112,7 +113,8 @@ def get_provider_info() -> dict[str, Any]:
                 "conn-fields": {
                     "index_name": {
                         "label": "Default index",
-                        "description": "Used wherever a task names no index.",
+                        "description": "Used wherever a task names no index; none by default. Only the Account ID and "
+                        "the API token are needed, and port 443 for the Test button of Airflow 3.3.",
                         "schema": {
                             "type": ["string", "null"],
                             "maxLength": 64,
@@ -126,17 +128,17 @@ def get_provider_info() -> dict[str, Any]:
                     },
                     "timeout": {
                         "label": "Timeout",
-                        "description": "Seconds to wait for the next byte of an answer.",
+                        "description": "Seconds to wait for the next byte of an answer; 60 by default.",
                         "schema": {"type": ["number", "null"], "minimum": 1},
                     },
                     "max_attempts": {
                         "label": "Attempts",
-                        "description": "Requests for one call before it fails.",
+                        "description": "Requests for one call before it fails; 8 by default.",
                         "schema": {"type": ["integer", "null"], "minimum": 1},
                     },
                     "verify": {
                         "label": "Verify TLS",
-                        "description": "true, false, or the path of a CA bundle.",
+                        "description": "true (the default), false, or the path of a CA bundle.",
                         "schema": {"type": ["string", "null"]},
                     },
                 },

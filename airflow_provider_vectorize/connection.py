@@ -76,14 +76,16 @@ class ConnectionSettings:
                 f"{where}, field login (Account ID): {account_id[:40]!r} is not of the form [A-Za-z0-9_-]{{1,32}}; "
                 "it is on the right of the account's overview in the Cloudflare dashboard"
             )
-        if not re.fullmatch(r"[0-9a-f]{32}", account_id):
+        base_url = _base_url(where, connection)
+        # A stand-in takes any.
+        if base_url == DEFAULT_BASE_URL and not re.fullmatch(r"[0-9a-f]{32}", account_id):
             log.warning("%s, field login (Account ID): %r is not 32 hex characters", where, account_id)
         extras = _Extras(where, _load_extra(where, connection.extra))
         settings = cls(
             account_id=account_id,
             secret="",
             auth_email=extras.read("auth_email", str, None),
-            base_url=_base_url(where, connection),
+            base_url=base_url,
             index_name=extras.read("index_name", check_index_name, None),
             timeout=extras.read("timeout", _positive, DEFAULT_TIMEOUT),
             max_attempts=extras.read("max_attempts", _count, DEFAULT_MAX_ATTEMPTS),
@@ -133,7 +135,7 @@ def _base_url(where: str, connection: ConnectionFields) -> str:
     if schema not in ("", "http", "https"):
         raise InvalidArgumentError(f"{where}, field schema: {connection.schema!r} is neither https nor http")
     if not host:
-        if port is not None:
+        if port not in (None, 443):
             raise InvalidArgumentError(f"{where}, field port: {port} is of no use without a host")
         if schema == "http":
             raise InvalidArgumentError(

@@ -94,7 +94,8 @@ class ConnectedHook(BaseHook):
                 f"{error}. Check the fields host, port and schema, and the way from here to that address.",
             )
         except VectorizeError as error:
-            return False, str(error)
+            # The form tests a connection under an id that nobody knows.
+            return False, str(error).removeprefix(f"connection {self.conn_id!r}, ")
         message = (
             f"Account {settings.account_id} answers at {settings.base_url}; it has {len(names)} indexes."
         )

@@ -177,16 +177,21 @@ class LoadMethods(ConnectedHook):
             report.seconds,
             report.mutation_id,
         )
-        try:
-            self._record(report)
-        except Exception as error:  # noqa: BLE001  # the load itself is done
-            self.log.warning("Metrics and lineage of the load could not be recorded: %r", error)
+        for tell in (self._count, self._trace):
+            try:
+                tell(report)
+            except Exception as error:  # noqa: BLE001  # foreign code, and the load is done
+                self.log.warning(
+                    "Index %r: metrics or lineage could not be told: %r", report.index_name, error
+                )
 
-    def _record(self, report: Report) -> None:
+    def _count(self, report: Report) -> None:
         tags = {"index_name": report.index_name, "operation": report.operation}
         Stats.incr("vectorize.accepted_vectors", report.accepted or 0, tags=tags)
         Stats.incr("vectorize.rejected_vectors", report.rejected, tags=tags)
         Stats.incr("vectorize.bytes_sent", report.bytes_sent, tags=tags)
+
+    def _trace(self, report: Report) -> None:
         collector = get_hook_lineage_collector()
         files = dict.fromkeys(name.partition(PIECE_MARK)[0] for name in report.sources)
         for uri in filter(None, map(asset_uri, files)):

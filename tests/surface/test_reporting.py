@@ -144,3 +144,25 @@ def test_a_wrong_token_is_red_and_says_where_to_look(emulator, dag, run_dag):
     assert ended.state == "failed"
     assert "Check the connection: login is the account ID, password an API token" in ended.log
     assert ended.tasks["upsert"][0].try_number == 1
+
+
+def test_metrics_and_lineage_that_fail_do_not_fail_the_load(emulator, file, monkeypatch, caplog):
+    def fail(*args, **kwargs):
+        raise RuntimeError("statsd is gone")
+
+    monkeypatch.setattr(loads_module, "get_hook_lineage_collector", fail)
+    monkeypatch.setattr(loads_module.Stats, "incr", fail)
+    report = VectorizeHook().upsert(INDEX, source=str(file), on_invalid="reject", max_rejects=1)
+    assert report.accepted
+    assert caplog.text.count("metrics or lineage could not be told") <= 2
+
+
+@pytest.mark.parametrize("push", [True, False])
+def test_red_pushes_its_report_too_unless_told_not_to(emulator, dag, run_dag, push):
+    records = [*vectors(*"abc"), {"id": "bad"}]
+    with dag:
+        VectorizeUpsertOperator(task_id="load", index_name=INDEX, vectors=records, do_xcom_push=push)
+    ended = run_dag(dag)
+    assert ended.task_state("load") == "failed"
+    report = ended.xcom("load", "report")
+    assert report["stopped_at"] if push else report is None
