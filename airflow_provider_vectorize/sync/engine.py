@@ -343,6 +343,7 @@ def _rehearse(
             retries=0,
             resumed_from=None,
             sources=(),
+            source_count=0,
             messages=(),
             probes=(),
         ),
