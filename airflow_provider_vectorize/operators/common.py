@@ -15,6 +15,8 @@ from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidAr
 
 #: Characters that are seen of a line in a window of 1,280 pixels.
 LINE_LENGTH = 80
+#: Of the name of the exception, which Airflow sets before the first line.
+_NAME_LENGTH = len("AirflowFailException: ")
 #: What a line is broken behind, the best first. A word or two before a colon belong to what follows.
 _BREAKS = (r"\.", ";", ".{40}:")
 
@@ -42,7 +44,10 @@ def in_short_lines(text: str) -> str:
 
     Airflow's log does not wrap unless told to, and sets what a task failed with far to the right.
     """
-    return "\n".join(short for line in text.splitlines() for short in _broken(line, *_BREAKS))
+    lines = [short for line in text.splitlines() for short in _broken(line, *_BREAKS)]
+    if lines and len(lines[0]) > LINE_LENGTH - _NAME_LENGTH:
+        lines.insert(0, "")
+    return "\n".join(lines)
 
 
 def _broken(text: str, mark: str = "", *weaker: str) -> list[str]:
