@@ -26,7 +26,18 @@ ROOT = Path(__file__).parent.parent
 INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
-    "hooks": ("task", "base", "deletes", "exports", "indexes", "loads", "queries", "storage", "sync", "waits"),
+    "hooks": (
+        "task",
+        "base",
+        "deletes",
+        "exports",
+        "indexes",
+        "loads",
+        "queries",
+        "storage",
+        "sync",
+        "waits",
+    ),
     "operators": ("common", "deletes", "resolving"),
     "sensors": ("mutations",),
     "triggers": ("poller",),
