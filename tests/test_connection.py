@@ -94,7 +94,7 @@ def test_the_address_can_be_another_by_fields(fields, base_url):
         ({"password": "tok\u00e9n"}, "field password"),
         ({"schema": "ftp"}, "field schema"),
         ({"schema": "http"}, "field schema"),
-        ({"port": 443}, "field port"),
+        ({"port": 8443}, "field port"),
         ({"host": "gateway.example.com", "schema": "http"}, "field host.*plain http"),
         ({"host": "http://gateway.example.com"}, "field host.*plain http"),
         ({"host": "https://gw.example.com", "schema": "http"}, "fields host and schema disagree"),
