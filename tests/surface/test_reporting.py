@@ -154,7 +154,6 @@ def test_metrics_and_lineage_that_fail_do_not_fail_the_load(emulator, file, monk
     monkeypatch.setattr(loads_module.Stats, "incr", fail)
     report = VectorizeHook().upsert(INDEX, source=str(file), on_invalid="reject", max_rejects=1)
     assert report.accepted
-    assert caplog.text.count("metrics or lineage could not be told") <= 2
 
 
 @pytest.mark.parametrize("push", [True, False])
