@@ -61,7 +61,7 @@ def write_data(folder: Path) -> None:
     record = json.loads(lines[41])
     record["values"] = record["values"][:383]
     lines[41] = json.dumps(record) + "\n"
-    (folder / "broken.ndjson").write_text("".join(lines))
+    (folder / "bad.ndjson").write_text("".join(lines))
 
 
 def main() -> None:

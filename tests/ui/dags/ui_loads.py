@@ -20,4 +20,4 @@ with DAG("mapped_load", schedule=None, start_date=START, tags=["vectorize"]):
     ).expand(source=[str(path) for path in sorted((DATA / "parts").glob("*.ndjson"))])
 
 with DAG("red_load", schedule=None, start_date=START, tags=["vectorize"]):
-    VectorizeUpsertOperator(task_id="load", index_name="passages", source=str(DATA / "broken.ndjson"))
+    VectorizeUpsertOperator(task_id="load", index_name="passages", source=str(DATA / "bad.ndjson"))
