@@ -97,7 +97,7 @@ def push_links(
     :param rejects_path: folder of the refused records.
     """
     instance = context["ti"]
-    if not instance.task.do_xcom_push:
+    if not context["task"].do_xcom_push:
         return
     try:
         url = index_url(hook.settings.account_id, hook.resolve_index_name(index_name))

@@ -172,7 +172,8 @@ class Loads(RuleBasedStateMachine):
             failed = False
         assert [each for each in threading.enumerate() if each.name.startswith("vectorize")] == []
         writes = [row for row in self.emulator.log() if row["operation"] == "upsert"]
-        if report is not None and who != "sender":
+        broke = who == "sender" and not client.breaks  # with fewer than two requests nobody breaks down
+        if report is not None and not broke:
             used = sum(times for _, times in faults) - sum(each["times"] for each in self.emulator.faults())
             assert len(writes) == report.batches + used, (
                 "each request was accepted or met a fault, and none was made up"
@@ -182,7 +183,7 @@ class Loads(RuleBasedStateMachine):
             # Throttled ones are waited out, however many they are.
             assert all(attempts <= MAX_ATTEMPTS for attempts in client.attempts)
         self.emulator.clear_faults()
-        if report is not None and who != "sender":
+        if report is not None and not broke:
             self.learn(ids, versions, report)
             self.compare()
         if failed:
@@ -235,8 +236,8 @@ def run(examples: int) -> None:
         )
 
 
-def test_nothing_is_lost_in_50_schedules_of_faults():
-    run(50)
+def test_nothing_is_lost_in_20_schedules_of_faults():
+    run(20)
 
 
 @pytest.mark.soak

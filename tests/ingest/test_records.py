@@ -171,7 +171,7 @@ def test_a_faulty_line_is_refused(data, code, compact):
         ({"metadata": {1: "a"}}, "invalid_metadata"),
         ({"metadata": {"a": object()}}, "invalid_metadata"),
         ({"metadata": {"a": 2**70}}, "invalid_metadata"),
-        ({"extra": object()}, "not_json"),
+        pytest.param({"extra": object()}, "not_json", id="extra-not_json"),
     ],
     ids=lambda value: str(value)[:40],
 )
