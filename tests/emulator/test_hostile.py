@@ -44,13 +44,14 @@ CHUNKED = {
     b"5\r\nab": False, b"1\r\naXX0\r\n\r\n": False, b"5;" + b"e" * 20_000 + b"\r\n": False, b"\x00\r\n": False,
     chunks(BODY, 7) + b"\r\n": True, chunks(BODY, 10**6) + b"T: 1\r\n\r\n": True,
 }  # fmt: skip
+#: Not of ``/``, which is the page for a person.
 LINES = [
-    b"", b"\r\n", b"\n", b"\x00", b"GET", b"GET /", b"GET / HTTP/1.1 x", b" GET / HTTP/1.1",
-    b"GET  / HTTP/1.1 ", b"GET / HTTP/1.2",
-    b"GET / HTTP/9.9", b"GET / http/1.1", b"GET / HTTP/1.1\x00", b"\xff\xfe / HTTP/1.1", b"G\xc3\x89T / HTTP/1.1",
+    b"", b"\r\n", b"\n", b"\x00", b"GET", b"GET /", b"GET /x HTTP/1.1 x", b" GET /x HTTP/1.1",
+    b"GET  /x HTTP/1.1 ", b"GET /x HTTP/1.2",
+    b"GET /x HTTP/9.9", b"GET /x http/1.1", b"GET /x HTTP/1.1\x00", b"\xff\xfe / HTTP/1.1", b"G\xc3\x89T / HTTP/1.1",
     b"GET /\x80 HTTP/1.1", b"PRI * HTTP/2.0", b"\x16\x03\x01", b"SSH-2.0-x", b"GET http://[ HTTP/1.1",
     b"GET http://[::1/x HTTP/1.1",
-    b"GET /?" + b"&".join(b"a=%d" % n for n in range(50)) + b" HTTP/1.1", b"GET /" + b"x" * 20_000 + b" HTTP/1.1",
+    b"GET /x?" + b"&".join(b"a=%d" % n for n in range(50)) + b" HTTP/1.1", b"GET /" + b"x" * 20_000 + b" HTTP/1.1",
 ]  # fmt: skip
 HEADERS = [
     b"X: " + b"a" * 70_000, b"X: 1\r\n" * 200, b"\x00: 1", b"X: \x00", b"X\x00: 1", b": no name",

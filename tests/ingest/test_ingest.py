@@ -192,7 +192,7 @@ def test_too_many_rejects_name_each_refused_record_after_all_others_were_accepte
     assert len(client.vectors) == 5
     text = str(caught.value)
     assert "2 records were refused, and max_rejects is 1" in text
-    assert "vectors, line 6: id must be a string, got None [invalid_id]" in text
+    assert "vectors, line 6: there is no id [invalid_id]" in text
     assert "vectors, line 7 (id 'id-6'): the index has 32 dimensions, the vector 0 [wrong_dimensions]" in text
     assert caught.value.report.stopped_at is None
 
