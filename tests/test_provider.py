@@ -29,6 +29,7 @@ PARTS = {
     "hooks": (
         "task",
         "base",
+        "templates",
         "deletes",
         "exports",
         "indexes",

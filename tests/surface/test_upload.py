@@ -406,7 +406,11 @@ def test_the_hook_names_an_option_that_it_does_not_know(emulator):
 
 def test_the_hooks_options_are_those_of_the_ingest():
     fields = {field.name for field in dataclasses.fields(IngestOptions)}
-    assert fields - {"operation"} == LoadOptions.__annotations__.keys() - {"columns", "format", "rejects_path"}
+    assert fields - {"operation"} == LoadOptions.__annotations__.keys() - {
+        "columns",
+        "format",
+        "rejects_path",
+    }
 
 
 def test_vectors_are_neither_rendered_nor_serialized(emulator, dag, upsert):
