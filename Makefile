@@ -22,7 +22,7 @@ demo: $(READY) ## run an example DAG end to end on the local emulator
 	@$(BIN)/python scripts/demo.py
 
 test: $(READY) ## run the tests
-	@$(BIN)/python -m pytest --cov --cov-fail-under=95
+	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-fail-under=95
 
 matrix: $(READY) ## run the tests on every Airflow and Python; ONLY=2.11-3.11 for one of them
 	@$(BIN)/python scripts/matrix.py $(if $(ONLY),--only $(ONLY))
