@@ -26,7 +26,7 @@ def refuse_leftovers(**arguments: object) -> None:
                 raise InvalidArgumentError(f"{place} is None: the upstream task returned nothing")
             if isinstance(item, str) and (origin := _origin(item)) is not None:
                 raise InvalidArgumentError(
-                    f"{place} is {item[:200]!r}, which is what a template makes of {origin}: pass the upstream task's "
+                    f"{place} is {item[:200]!r}, which is what a template makes of {origin}. Pass the upstream task's "
                     f"output as it is, {name}=upstream.output, and not by a template"
                 )
 
@@ -36,7 +36,7 @@ def _origin(text: str) -> str | None:
     if not text:
         return "nothing"
     if text in ("None", "null", "undefined", "Undefined"):
-        return "None: did the upstream task return something?"
+        return "None, or of an upstream task that returned nothing"
     try:
         value = ast.literal_eval(text) if text[0] in "[({" else text
     except (ValueError, SyntaxError, MemoryError, RecursionError):

@@ -29,7 +29,7 @@ _MAGIC = (
     (b"BZh", "bzip2", "decompress it, or compress it as .gz"),
     (b"\xfd7zXZ\0", "xz", "decompress it, or compress it as .gz"),
     (b"PK\x03\x04", "a zip archive", "unpack it, or compress the file in it as .gz"),
-    (b"PAR1", "Parquet", "write its rows as NDJSON, one object a line"),
+    (b"PAR1", "Parquet", 'give the file a name that ends in .parquet, or format="parquet"'),
     (b"ARROW1", "an Arrow file", "write its rows as NDJSON, one object a line"),
     (b"Obj\x01", "Avro", "write its records as NDJSON, one object a line"),
     (b"\x89HDF", "HDF5", "write its rows as NDJSON, one object a line"),
@@ -146,7 +146,9 @@ def of_fields(field: str, record: Mapping[Any, Any]) -> str:
     nearest = next((name for name in _SYNONYMS[field] if name in record), None) or next(
         iter(difflib.get_close_matches(field, [name for name in names if name not in _SYNONYMS], 1)), None
     )
-    return text if nearest is None else f"{text}. Is {nearest} meant? Then call it {field}"
+    if nearest is None:
+        return text
+    return f'{text}. Is {nearest} meant? Then call it {field}, or pass columns={{"{field}": "{nearest}"}}'
 
 
 def of_values(values: object) -> str:
