@@ -139,6 +139,11 @@ def test_airflow_lists_the_provider(airflow_command):
     assert "vectorize" not in err.lower()
 
 
+def test_the_hook_itself_has_the_form():
+    # Airflow before 3.2 does not look at what a class inherits.
+    assert {"get_ui_field_behaviour", "get_connection_form_widgets"} <= vars(VectorizeHook).keys()
+
+
 def test_airflow_knows_the_hook_without_a_warning(airflow_command):
     hooks, err = airflow_command("providers", "hooks", "-o", "json")
     rows = json.loads(hooks[hooks.index("[") :])

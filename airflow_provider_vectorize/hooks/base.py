@@ -1,13 +1,11 @@
-"""The connection of a hook: its fields, its form, its client, and trying it out."""
+"""The connection of a hook: its fields, its client, and trying it out."""
 
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 from airflow.providers.common.compat.sdk import BaseHook
 
-from airflow_provider_vectorize import get_provider_info
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
@@ -26,31 +24,6 @@ class ConnectedHook(BaseHook):
     def __init__(self, conn_id: str = default_conn_name) -> None:
         super().__init__()
         self.conn_id = conn_id
-
-    @classmethod
-    def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Give the behaviour of the connection form, for Airflow before 3.2."""
-        behaviour = _connection_type()["ui-field-behaviour"]
-        return {key.replace("-", "_"): value for key, value in behaviour.items()}
-
-    @classmethod
-    def get_connection_form_widgets(cls) -> dict[str, Any]:
-        """Give the fields of the connection form, for Airflow before 3.2."""
-        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
-        from wtforms import IntegerField, StringField
-        from wtforms.validators import Optional
-
-        # Airflow 3.1 stands in for Flask's fields, and knows no others than these. What is text is read as a number
-        # later on.
-        return {
-            name: (IntegerField if "integer" in field["schema"]["type"] else StringField)(
-                field["label"],
-                validators=[Optional()],
-                description=field["description"],
-                widget=BS3TextFieldWidget(),
-            )
-            for name, field in _connection_type()["conn-fields"].items()
-        }
 
     @cached_property
     def settings(self) -> ConnectionSettings:
@@ -110,8 +83,3 @@ class ConnectedHook(BaseHook):
     def _read_secret(self) -> str:
         # Somebody may have replaced it since.
         return ConnectionSettings.from_connection(self.get_connection(self.conn_id)).secret
-
-
-def _connection_type() -> dict[str, Any]:
-    [connection_type] = get_provider_info()["connection-types"]
-    return dict(connection_type)
