@@ -146,9 +146,7 @@ def of_fields(field: str, record: Mapping[Any, Any]) -> str:
     nearest = next((name for name in _SYNONYMS[field] if name in record), None) or next(
         iter(difflib.get_close_matches(field, [name for name in names if name not in _SYNONYMS], 1)), None
     )
-    if nearest is None:
-        return text
-    return f'{text}. Is {nearest} meant? Then call it {field}, or pass columns={{"{field}": "{nearest}"}}'
+    return text if nearest is None else f"{text}. Is {nearest} meant? Then call it {field}"
 
 
 def of_values(values: object) -> str:

@@ -101,7 +101,7 @@ def test_an_input_that_is_something_else_is_called_by_its_name(tmp_path, content
     assert words in message
     assert message.startswith(f"file://{path}, line 1")
     assert message.count("line 1") == 1
-    assert "column " not in message
+    assert "column" not in message
     assert caught.value.permanent
 
 
