@@ -236,8 +236,8 @@ def run(examples: int) -> None:
         )
 
 
-def test_nothing_is_lost_in_20_schedules_of_faults():
-    run(20)
+def test_nothing_is_lost_in_50_schedules_of_faults():
+    run(50)
 
 
 @pytest.mark.soak
