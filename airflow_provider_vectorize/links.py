@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from airflow_provider_vectorize.hooks.storage import Path
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
 log = logging.getLogger(__name__)
 
@@ -84,22 +83,22 @@ def _own_endpoint(path: Path) -> bool:
 
 
 def push_links(
+    operator: Any,
     context: Mapping[str, Any],
-    hook: VectorizeHook,
     index_name: str | None,
     rejects_path: Path | None = None,
 ) -> None:
-    """Push what the links show. Nothing of it can fail the task.
+    """Push what the links show, if the task pushes XComs. Nothing of it can fail the task.
 
-    :param context: of the task.
-    :param hook: of the task.
+    :param operator: with a ``hook``.
+    :param context: of its task.
     :param index_name: None: the connection's.
     :param rejects_path: folder of the refused records.
     """
-    instance = context["ti"]
-    if not context["task"].do_xcom_push:
+    if not operator.do_xcom_push:
         return
     try:
+        instance, hook = context["ti"], operator.hook
         url = index_url(hook.settings.account_id, hook.resolve_index_name(index_name))
         instance.xcom_push(key=VectorizeIndexLink.key, value=url)
         if rejects_path is not None:

@@ -217,7 +217,7 @@ class VectorizeUpload(TellsLineage):
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
         from airflow_provider_vectorize.hooks.task import TaskRun
 
-        push_links(context, self.hook, self.index_name, self.rejects_path)
+        push_links(self, context, self.index_name, self.rejects_path)
         self._run = run = TaskRun(context)
         checkpoint = self._checkpoint(run)
         with fail_fast():

@@ -97,7 +97,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         """Wait, then upload, and return the mutation id."""
         from airflow_provider_vectorize.hooks.storage import Settling, described
 
-        push_links(context, self.hook, self.index_name, self.rejects_path)
+        push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
             return self.upload(context)  # which knows what to do with nothing
         self._settling = Settling(self.settled_seconds)
@@ -208,11 +208,11 @@ class VectorizeMutationSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
-        push_links(context, self.hook, self.index_name)
+        push_links(self, context, self.index_name)
         with fail_fast():
             run = self._begin(context)
         if self.index_name is None:
-            push_links(context, self.hook, self._wait.index_name)
+            push_links(self, context, self._wait.index_name)
         memory = run.memory(self._wait) if self.reschedule else None
         if memory is not None:
             memory.restore()
