@@ -23,7 +23,7 @@ from airflow_provider_vectorize.hooks.storage import (
 )
 from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.hooks.templates import refuse_leftovers
-from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, Report, ingest
+from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, RejectsFolder, Report, ingest
 from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
 from airflow_provider_vectorize.ingest.tables import Format, mapped
 
@@ -127,6 +127,35 @@ class LoadMethods(ConnectedHook):
         :param stop: ends the load once it is set.
         :param tried_before: an earlier try may have sent something.
         """
+        records, load, rejects = self._prepared(operation, source, vectors, options)
+        name = self.resolve_index_name(index_name)
+        if checkpoint is None and tried_before:
+            self.log.warning(
+                "An earlier try cannot be continued, so the load starts again: %s",
+                "vectors cannot be entered in the middle"
+                if source is None
+                else "this Airflow keeps no state",
+            )
+        report = ingest(
+            self.conn,
+            name,
+            records,
+            options=load,
+            rejects=rejects,
+            checkpoint=checkpoint,
+            stop=stop,
+            tried_before=tried_before,
+        )
+        self._announce(report)
+        return report
+
+    def _prepared(
+        self, operation: Operation, source: Any, vectors: Any, options: LoadOptions
+    ) -> tuple[Any, IngestOptions, RejectsFolder | None]:
+        """Check what a task was given, for all that reads a source, and find its files.
+
+        :returns: the records, or a function that makes them where ``vectors`` is one; the options; the rejects folder.
+        """
         if (source is None) == (vectors is None):
             raise InvalidArgumentError("exactly one of source and vectors must be given")
         if unknown := options.keys() - LoadOptions.__annotations__.keys():
@@ -136,33 +165,16 @@ class LoadMethods(ConnectedHook):
         refuse_leftovers(
             source=source, namespace=options.get("namespace"), rejects_path=options.get("rejects_path")
         )
-        name = self.resolve_index_name(index_name)
-        if checkpoint is None and tried_before:
-            self.log.warning(
-                "An earlier try cannot be continued, so the load starts again: %s",
-                "vectors cannot be entered in the middle"
-                if source is None
-                else "this Airflow keeps no state",
-            )
         fields: dict[str, Any] = {**options}
         rejects_path = fields.pop("rejects_path", None)
         columns, form = fields.pop("columns", None), fields.pop("format", "auto")
-        records = source_files(source) if source is not None else vectors
+        load = IngestOptions(operation=operation, **fields)
         rejects = None if rejects_path is None else rejects_folder(rejects_path)
         if rejects is not None and source is not None:
             check_rejects_apart(source, rejects)
-        report = ingest(
-            self.conn,
-            name,
-            mapped(records, columns, form),
-            options=IngestOptions(operation=operation, **fields),
-            rejects=rejects,
-            checkpoint=checkpoint,
-            stop=stop,
-            tried_before=tried_before,
-        )
-        self._announce(report)
-        return report
+        if callable(vectors):
+            return (lambda known: mapped(vectors(known), columns, form)), load, rejects
+        return mapped(source_files(source) if source is not None else vectors, columns, form), load, rejects
 
     def _announce(self, report: Report) -> None:
         self.log.info(

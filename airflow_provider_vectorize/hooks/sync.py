@@ -6,19 +6,10 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, Unpack
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.loads import LoadMethods, LoadOptions, Vectors
-from airflow_provider_vectorize.hooks.storage import (
-    Path,
-    Source,
-    manifest_place,
-    rejects_folder,
-    source_files,
-)
+from airflow_provider_vectorize.hooks.storage import Path, Source, manifest_place
 from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
-from airflow_provider_vectorize.ingest import IngestOptions
-from airflow_provider_vectorize.ingest.tables import mapped
 from airflow_provider_vectorize.sync.engine import sync
 from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.folder import Folder
@@ -82,7 +73,7 @@ class SyncMethods(LoadMethods):
         :raises ManifestError: another run has the manifest, it is damaged, or its folder cannot be used.
         :raises VectorizeError: what the load raises.
         """
-        records, load, rejects = self._load_options(source, vectors, options)
+        records, load, rejects = self._prepared("upsert", source, vectors, options)
         place = manifest_place(manifest)
         task = TaskRun.current()
         report = sync(
@@ -139,7 +130,7 @@ class SyncMethods(LoadMethods):
         :param options: of the load.
         :raises VerificationError: naming ids and what differs.
         """
-        records, load, _ = self._load_options(source, vectors, options)
+        records, load, _ = self._prepared("upsert", source, vectors, options)
         name = self.resolve_index_name(index_name)
         with expecting(verify, verify_sample, ids=ids) as expected:
             read(
@@ -178,25 +169,7 @@ class SyncMethods(LoadMethods):
         :param options: of the load.
         :raises SourceError: the source is missing, breaks off or cannot be read.
         """
-        records, load, _ = self._load_options(source, vectors, options)
+        records, load, _ = self._prepared("upsert", source, vectors, options)
         if dimensions is None:
             dimensions = self.conn.get_index(self.resolve_index_name(index_name)).dimensions
         return plan(records, dimensions=dimensions, options=load)
-
-    def _load_options(
-        self, source: Any, vectors: Any, options: LoadOptions
-    ) -> tuple[Any, IngestOptions, Any]:
-        if (source is None) == (vectors is None):
-            raise InvalidArgumentError("exactly one of source and vectors must be given")
-        if unknown := options.keys() - LoadOptions.__annotations__.keys():
-            raise InvalidArgumentError(
-                f"unknown option {', '.join(sorted(unknown))}; known are {', '.join(LoadOptions.__annotations__)}"
-            )
-        fields: dict[str, Any] = {**options}
-        rejects_path = fields.pop("rejects_path", None)
-        rejects = None if rejects_path is None else rejects_folder(rejects_path)
-        columns, form = fields.pop("columns", None), fields.pop("format", "auto")
-        load = IngestOptions(operation="upsert", **fields)
-        if callable(vectors):
-            return (lambda known: mapped(vectors(known), columns, form)), load, rejects
-        return mapped(source_files(source) if source is not None else vectors, columns, form), load, rejects

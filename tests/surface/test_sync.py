@@ -55,6 +55,33 @@ def test_the_hook_refuses_what_can_never_work(emulator, source, tmp_path):
             hook.sync(INDEX, **{"source": source, "manifest": tmp_path} | wrong)
 
 
+@pytest.mark.parametrize("call", ["sync", "verify", "plan"])
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"namespace": "None"}, "namespace is 'None'"),
+        ({"source": "['/a', '/b']"}, "source is"),
+        ({"on_invalid": "reject", "rejects_path": "None"}, "rejects_path is 'None'"),
+    ],
+    ids=["namespace", "source", "rejects_path"],
+)
+def test_what_a_template_leaves_is_refused_as_in_a_load(emulator, source, tmp_path, call, wrong, says):
+    given = {"source": source} | ({"manifest": tmp_path / "m"} if call == "sync" else {}) | wrong
+    with pytest.raises(InvalidArgumentError, match=says):
+        getattr(VectorizeHook(), call)(INDEX, **given)
+
+
+def test_the_rejects_folder_of_a_sync_is_apart_from_its_source(emulator, source, tmp_path):
+    with pytest.raises(InvalidArgumentError, match="inside of source"):
+        VectorizeHook().sync(
+            INDEX,
+            source=f"{source.parent}/*.ndjson",
+            manifest=tmp_path / "m",
+            on_invalid="reject",
+            rejects_path=source.parent,
+        )
+
+
 def test_the_hook_plans_for_an_index_or_for_its_dimensions(emulator, source):
     hook = VectorizeHook()
     planned = hook.plan(INDEX, source=source).to_dict()
