@@ -9,6 +9,7 @@ from typing import Literal
 from airflow_provider_vectorize.hooks.base import ConnectedHook
 from airflow_provider_vectorize.hooks.storage import Path, output_place
 from airflow_provider_vectorize.hooks.task import TaskRun
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.index.export import ExportReport, Folder, Owner, export
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 
@@ -43,6 +44,7 @@ class ExportMethods(ConnectedHook):
         :returns: what was saved; ``source`` is the glob of the parts.
         :raises OutputError: the folder holds something else, or cannot be written.
         """
+        refuse_leftovers(id_prefix=id_prefix)
         run = TaskRun.current()
         return export(
             self.conn,

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
 from airflow_provider_vectorize.hooks.base import ConnectedHook
 from airflow_provider_vectorize.hooks.storage import Path, Source, output_place, source_files
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.index.files import writing
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 from airflow_provider_vectorize.index.query import Query, answers, ask
@@ -48,6 +49,7 @@ class QueryMethods(ConnectedHook):
             dot-product), and what was asked for of ``values``, ``metadata`` and ``namespace``.
         :raises InvalidArgumentError: naming the parameter and the rule that is broken; nothing was sent.
         """
+        refuse_leftovers(namespace=namespace)
         query = Query(vector, vector_id, top_k, namespace, filter, return_values, return_metadata).check()
         return ask(self.conn, self.resolve_index_name(index_name), query)
 

@@ -16,6 +16,7 @@ from airflow_provider_vectorize.client.errors import (
     SourceError,
     printable,
 )
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.ingest.files import SourceFile, expand, uri
 from airflow_provider_vectorize.ingest.globs import is_glob, matches, split
 from airflow_provider_vectorize.ingest.pieces import Piece, split_files
@@ -202,6 +203,7 @@ def _is_path(path: object) -> bool:
 def _locate(argument: str, path: Any) -> Place:
     if not _is_path(path) or not str(path).strip():
         raise InvalidArgumentError(f"{argument} must be a path or a list of paths, got {path!r}")
+    refuse_leftovers(**{argument: path})
     url, where = _url(path)
     try:
         fs = path.fs if hasattr(path, "fs") else ObjectStoragePath(where).fs

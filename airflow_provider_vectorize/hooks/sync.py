@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias, Unpack
 from airflow_provider_vectorize.hooks.loads import LoadMethods, LoadOptions, Vectors
 from airflow_provider_vectorize.hooks.storage import Path, Source, manifest_place
 from airflow_provider_vectorize.hooks.task import TaskRun
+from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
 from airflow_provider_vectorize.sync.engine import sync
 from airflow_provider_vectorize.sync.expected import Expected
@@ -73,6 +74,7 @@ class SyncMethods(LoadMethods):
         :raises ManifestError: another run has the manifest, it is damaged, or its folder cannot be used.
         :raises VectorizeError: what the load raises.
         """
+        refuse_leftovers(id_prefix=id_prefix)
         records, load, rejects = self._prepared("upsert", source, vectors, options)
         place = manifest_place(manifest)
         task = TaskRun.current()
@@ -130,6 +132,7 @@ class SyncMethods(LoadMethods):
         :param options: of the load.
         :raises VerificationError: naming ids and what differs.
         """
+        refuse_leftovers(id_prefix=id_prefix)
         records, load, _ = self._prepared("upsert", source, vectors, options)
         name = self.resolve_index_name(index_name)
         with expecting(verify, verify_sample, ids=ids) as expected:

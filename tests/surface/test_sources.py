@@ -420,3 +420,18 @@ def test_the_report_holds_the_first_100_sources_and_their_number(emulator, tmp_p
     assert (len(report.sources), report.source_count, report.accepted) == (100, 120, 120)
     assert report.to_dict()["source_count"] == 120
     assert os.path.basename(report.sources[0]) == "000.ndjson"  # noqa: PTH119  # a URI
+
+
+@pytest.mark.parametrize(
+    ("call", "given", "says"),
+    [
+        ("export", {"output_path": "None"}, "output_path is 'None'"),
+        ("export", {"output_path": "/nowhere", "id_prefix": "None"}, "id_prefix is 'None'"),
+        ("query", {"vector": [1.0], "namespace": "None"}, "namespace is 'None'"),
+        ("delete", {"source": "None"}, "source is 'None'"),
+        ("delete", {"ids": ["a"], "rejects_path": "['/a']"}, "rejects_path is"),
+    ],
+)
+def test_what_a_template_leaves_is_refused_by_whatever_the_hook_does(emulator, call, given, says):
+    with pytest.raises(InvalidArgumentError, match=says):
+        getattr(VectorizeHook(), call)("docs", **given)

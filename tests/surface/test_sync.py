@@ -62,10 +62,14 @@ def test_the_hook_refuses_what_can_never_work(emulator, source, tmp_path):
         ({"namespace": "None"}, "namespace is 'None'"),
         ({"source": "['/a', '/b']"}, "source is"),
         ({"on_invalid": "reject", "rejects_path": "None"}, "rejects_path is 'None'"),
+        ({"manifest": "None"}, "manifest is 'None'"),
+        ({"id_prefix": "None"}, "id_prefix is 'None'"),
     ],
-    ids=["namespace", "source", "rejects_path"],
+    ids=["namespace", "source", "rejects_path", "manifest", "id_prefix"],
 )
 def test_what_a_template_leaves_is_refused_as_in_a_load(emulator, source, tmp_path, call, wrong, says):
+    if (call != "sync" and "manifest" in wrong) or (call == "plan" and "id_prefix" in wrong):
+        pytest.skip("it has no such argument")
     given = {"source": source} | ({"manifest": tmp_path / "m"} if call == "sync" else {}) | wrong
     with pytest.raises(InvalidArgumentError, match=says):
         getattr(VectorizeHook(), call)(INDEX, **given)
