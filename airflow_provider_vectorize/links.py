@@ -15,7 +15,7 @@ from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from airflow_provider_vectorize.hooks.storage import Path
+    from airflow_provider_vectorize.runtime.storage import Path
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ author = "The airflow-provider-vectorize developers"
 release = version = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
-root_doc = "contents"
+root_doc = "index"
 html_theme = "furo"
 html_title = f"{project} {release}"
 

@@ -45,8 +45,8 @@ def test_the_links_of_a_page_hold(page):
 
 
 def test_every_page_is_in_the_contents():
-    listed = re.findall(r"^([a-z-]+)$", (ROOT / "docs" / "contents.md").read_text(), flags=re.MULTILINE)
-    assert sorted(listed) == sorted(page.stem for page in ROOT.glob("docs/*.md") if page.stem != "contents")
+    listed = re.findall(r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(), flags=re.MULTILINE)
+    assert sorted(listed) == sorted(page.stem for page in ROOT.glob("docs/*.md") if page.stem != "index")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

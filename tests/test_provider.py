@@ -27,15 +27,12 @@ INFO = get_provider_info()
 #: Modules that hold no class of Airflow's kind, or only parts of one.
 PARTS = {
     "hooks": (
-        "task",
         "base",
-        "templates",
         "deletes",
         "exports",
         "indexes",
         "loads",
         "queries",
-        "storage",
         "sync",
         "waits",
     ),

@@ -9,7 +9,7 @@ from airflow.providers.common.compat.sdk import BaseHook
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.waiting import refuse_to_sleep
 
 

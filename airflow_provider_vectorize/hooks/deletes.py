@@ -8,8 +8,6 @@ from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.storage import Path, Source, rejects_folder, source_files
-from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.index.delete import (
     DEFAULT_MAX_DELETES,
     DeleteReport,
@@ -21,6 +19,8 @@ from airflow_provider_vectorize.index.delete import (
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 from airflow_provider_vectorize.ingest import Checkpoint
 from airflow_provider_vectorize.ingest.tables import Format, mapped
+from airflow_provider_vectorize.runtime.storage import Path, Source, rejects_folder, source_files
+from airflow_provider_vectorize.runtime.task import TaskRun
 
 
 class DeleteMethods(ConnectedHook):

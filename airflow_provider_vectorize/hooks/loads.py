@@ -13,7 +13,10 @@ from airflow_provider_vectorize.assets import asset_uri, index_uri
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.storage import (
+from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, RejectsFolder, Report, ingest
+from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
+from airflow_provider_vectorize.ingest.tables import Format, mapped
+from airflow_provider_vectorize.runtime.storage import (
     Path,
     Source,
     check_rejects_apart,
@@ -21,11 +24,8 @@ from airflow_provider_vectorize.hooks.storage import (
     source_files,
     split_source,
 )
-from airflow_provider_vectorize.hooks.task import TaskRun
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
-from airflow_provider_vectorize.ingest import Checkpoint, IngestOptions, RejectsFolder, Report, ingest
-from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
-from airflow_provider_vectorize.ingest.tables import Format, mapped
+from airflow_provider_vectorize.runtime.task import TaskRun
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
 Operation = Literal["upsert", "insert"]
 #: NDJSON text, or an iterable of mappings or of lines, such as an open file.

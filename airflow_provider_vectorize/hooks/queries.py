@@ -9,13 +9,13 @@ from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.storage import Path, Source, output_place, source_files
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.index.files import writing
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 from airflow_provider_vectorize.index.query import Query, answers, ask
 from airflow_provider_vectorize.ingest.records import FlawError, parse
 from airflow_provider_vectorize.ingest.sources import START, as_source
+from airflow_provider_vectorize.runtime.storage import Path, Source, output_place, source_files
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
 
 class QueryMethods(ConnectedHook):

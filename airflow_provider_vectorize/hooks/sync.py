@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeAlias, Unpack
 
 from airflow_provider_vectorize.hooks.loads import LoadMethods, LoadOptions, Vectors
-from airflow_provider_vectorize.hooks.storage import Path, Source, manifest_place
-from airflow_provider_vectorize.hooks.task import TaskRun
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
+from airflow_provider_vectorize.runtime.storage import Path, Source, manifest_place
+from airflow_provider_vectorize.runtime.task import TaskRun
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.sync.engine import sync
 from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.folder import Folder

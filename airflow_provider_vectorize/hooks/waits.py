@@ -12,8 +12,8 @@ from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, WaitAbortedError
 from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.hooks.task import TaskRun
 from airflow_provider_vectorize.ingest import Report
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
 

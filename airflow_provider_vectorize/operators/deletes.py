@@ -20,8 +20,8 @@ from airflow_provider_vectorize.operators.common import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.storage import Source
-    from airflow_provider_vectorize.hooks.task import TaskRun
+    from airflow_provider_vectorize.runtime.storage import Source
+    from airflow_provider_vectorize.runtime.task import TaskRun
 
 DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 DEFAULT_MAX_DELETES = 100_000
@@ -121,8 +121,8 @@ class VectorizeDeleteOperator(BaseOperator):
 
     def execute(self, context: Context) -> str:
         """Delete the vectors."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
         from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+        from airflow_provider_vectorize.runtime.task import TaskRun
 
         self._run = run = TaskRun(context)
         hook = VectorizeHook(self.conn_id)
@@ -157,8 +157,8 @@ class VectorizeDeleteOperator(BaseOperator):
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
         from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+        from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 

@@ -17,8 +17,8 @@ from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, V
 from airflow_provider_vectorize.sync.options import SyncOptions, check_verify
 
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.storage import Source
-    from airflow_provider_vectorize.hooks.task import TaskRun
+    from airflow_provider_vectorize.runtime.storage import Source
+    from airflow_provider_vectorize.runtime.task import TaskRun
     from airflow_provider_vectorize.sync.expected import Expected
     from airflow_provider_vectorize.sync.report import SyncReport
 
@@ -99,7 +99,7 @@ class VectorizeSyncOperator(VectorizeUpload):
 
     def execute(self, context: Context) -> str | None:  # type: ignore[override]  # there may be nothing to send
         """Sync, push the ``report``, wait and verify if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
+        from airflow_provider_vectorize.runtime.task import TaskRun
 
         self._run = run = TaskRun(context)
         with fail_fast(), _expecting(self.verify, self.verify_sample) as expected:
@@ -204,8 +204,8 @@ class VectorizeVerifyOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
         from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+        from airflow_provider_vectorize.runtime.task import TaskRun
 
         self._run = TaskRun(context)
         with fail_fast():

@@ -29,10 +29,10 @@ from airflow_provider_vectorize.operators.resolving import draw_dependencies, re
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.loads import LoadOptions
-    from airflow_provider_vectorize.hooks.storage import Path, Source
-    from airflow_provider_vectorize.hooks.task import TaskCheckpoint, TaskRun
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
+    from airflow_provider_vectorize.runtime.storage import Path, Source
+    from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
 
 #: What ``vectors`` takes: NDJSON text, mappings, what resolves to these, alone or in a list, or a callable that returns
 #: them.
@@ -215,7 +215,7 @@ class VectorizeUpload(TellsLineage):
 
     def upload(self, context: Context) -> str:
         """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
+        from airflow_provider_vectorize.runtime.task import TaskRun
 
         push_links(self, context, self.index_name, self.rejects_path)
         self._run = run = TaskRun(context)
@@ -238,7 +238,7 @@ class VectorizeUpload(TellsLineage):
 
     def execute_complete(self, context: Context, event: Any) -> str:
         """Go on after the wait in the triggerer."""
-        from airflow_provider_vectorize.hooks.task import TaskRun
+        from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 

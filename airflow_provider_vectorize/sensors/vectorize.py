@@ -27,8 +27,8 @@ from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.task import TaskRun
     from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+    from airflow_provider_vectorize.runtime.task import TaskRun
 
 #: A mutation id, or the report of an upload.
 MutationId = str | Mapping[str, Any]
@@ -73,8 +73,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Tell whether the source is there; while its storage cannot say, it is not."""
-        from airflow_provider_vectorize.hooks.storage import described, places_of, snapshot
-        from airflow_provider_vectorize.hooks.templates import refuse_leftovers
+        from airflow_provider_vectorize.runtime.storage import described, places_of, snapshot
+        from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
         assert self.source is not None  # noqa: S101  # else it does not wait
         self.log.info("Looking for %s", described(self.source))
@@ -95,7 +95,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.storage import Settling, described
+        from airflow_provider_vectorize.runtime.storage import Settling, described
 
         push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
@@ -284,7 +284,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
             self._run.stop.set()
 
     def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
-        from airflow_provider_vectorize.hooks.task import TaskRun
+        from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
 
         self._run = TaskRun(context)

@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError
-from airflow_provider_vectorize.hooks.storage import Place, Settling, Source, described, places_of, snapshot
+from airflow_provider_vectorize.runtime.storage import Place, Settling, Source, described, places_of, snapshot
 
 #: Seconds after a deadline in which a look that is under way still counts.
 GRACE_SECONDS = 30.0

@@ -145,7 +145,7 @@ def test_the_dag_of_the_readme(emulator, client, run_dag, tmp_path):
     assert client.index_info("first").vector_count == 32
 
 
-@pytest.mark.parametrize("page", ["operators.md", "waiting.md", "index.md"])
+@pytest.mark.parametrize("page", ["operators.md", "waiting.md", "vectors.md"])
 def test_code_on_a_page_that_is_said_to_be_from_an_example_is(page):
     text = (EXAMPLES.parent / "docs" / page).read_text()
     examples = "".join(path.read_text() for path in EXAMPLES.glob("*.py"))

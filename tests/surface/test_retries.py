@@ -14,9 +14,9 @@ from airflow.providers.common.compat.sdk import AirflowFailException, task
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import ServerError, WaitAbortedError
-from airflow_provider_vectorize.hooks.task import TaskCheckpoint, TaskRun
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 

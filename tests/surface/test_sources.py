@@ -25,13 +25,13 @@ from moto.server import ThreadedMotoServer
 from upath import UPath
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, SourceError
-from airflow_provider_vectorize.hooks.storage import Settling, described, places_of, snapshot, source_files
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.ingest import SourceFile
 from airflow_provider_vectorize.ingest.files import expand
 from airflow_provider_vectorize.ingest.sources import START, Files
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.runtime.storage import Settling, described, places_of, snapshot, source_files
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
 from tests.surface.conftest import INDEX, ndjson, vectors
 

@@ -16,11 +16,11 @@ from airflow_provider_vectorize.client.errors import (
     SourceError,
     printable,
 )
-from airflow_provider_vectorize.hooks.templates import refuse_leftovers
 from airflow_provider_vectorize.ingest.files import SourceFile, expand, uri
 from airflow_provider_vectorize.ingest.globs import is_glob, matches, split
 from airflow_provider_vectorize.ingest.pieces import Piece, split_files
 from airflow_provider_vectorize.ingest.rejects import RejectsFolder
+from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
 if TYPE_CHECKING:
     from upath import UPath

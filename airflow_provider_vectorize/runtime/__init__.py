@@ -1,0 +1,1 @@
+"""What a running task brings along: its storage, its tries and their notes, what its templates leave."""
