@@ -24,7 +24,7 @@ from airflow_provider_vectorize.index.pace import Pace, minutes
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.records import FlawError, parse
-from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder, listing
+from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder, Spool, listing
 from airflow_provider_vectorize.ingest.sources import START, Source
 
 log = logging.getLogger(__name__)
@@ -185,7 +185,8 @@ def _check(
     folder: RejectsFolder | None,
 ) -> tuple[int, int]:
     number = 0
-    rejects: list[tuple[Reject, bytes]] = []
+    rejects: list[Reject] = []
+    kept = Spool()
     for value, source, line in ids.read():
         flaw = _flaw(value)
         if flaw is None:
@@ -194,11 +195,13 @@ def _check(
         reject = Reject(source, line, value if isinstance(value, str) else None, flaw.code, flaw.reason)
         if on_invalid == "fail":
             raise reject.error()
-        rejects.append((reject, reject.with_record(value)))
+        rejects.append(reject)
+        if folder is not None:
+            kept.add(reject.with_record(value))
         if len(rejects) > max_rejects:
             raise TooManyRejectsError(
                 f"More than {max_rejects} of the ids were refused, so nothing was deleted:\n"
-                + listing([each for each, _ in rejects], len(rejects))
+                + listing(rejects, len(rejects))
             )
     if number > max_deletes:
         raise InvalidArgumentError(
@@ -208,7 +211,8 @@ def _check(
     if not number:
         raise EmptySourceError("There is nothing to delete: not one id")
     if rejects and folder is not None:
-        folder.write(f"rejects-{uuid.uuid4().hex[:16]}.ndjson", [text for _, text in rejects])
+        folder.write(uuid.uuid4().hex[:16], kept)
+    kept.close()
     return number, len(rejects)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from airflow_provider_vectorize.client.types import Pieces
 from airflow_provider_vectorize.ingest.records import Record
-from airflow_provider_vectorize.ingest.rejects import Reject
+from airflow_provider_vectorize.ingest.rejects import Reject, Spool
 from airflow_provider_vectorize.ingest.sources import START, Item, Position
 
 
@@ -58,7 +58,7 @@ class Chunk:
     entries: dict[str, Entry] = field(default_factory=dict)
     superseded: list[Entry] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    kept: list[bytes] = field(default_factory=list)
+    kept: Spool = field(default_factory=Spool)
     bytes_read: int = 0
 
     def line(self, entry: Entry) -> bytes:
@@ -109,7 +109,7 @@ class Chunker:
         self._max_seconds = max_seconds
         self._keep = keep
         self._clock = clock
-        self._used = self._kept_bytes = 0
+        self._used = 0
         self._since = 0.0
         self._chunk = Chunk(number, start, start)
 
@@ -144,8 +144,7 @@ class Chunker:
         full = self._take(item, len(kept or b""), too_many=len(self._chunk.rejects) >= self._max_vectors)
         self._chunk.rejects.append(reject)
         if kept is not None:
-            self._chunk.kept.append(kept)
-            self._kept_bytes += len(kept)
+            self._chunk.kept.add(kept)
         return full
 
     def flush(self) -> Chunk | None:
@@ -156,7 +155,7 @@ class Chunker:
         full = None
         if self._holds_any() and (
             too_many
-            or self._used + self._kept_bytes + size > self._max_bytes
+            or self._used + self._chunk.kept.size + size > self._max_bytes
             or self._clock() - self._since >= self._max_seconds
         ):
             full = self._close()
@@ -177,5 +176,5 @@ class Chunker:
     def _close(self) -> Chunk:
         chunk = self._chunk
         self._chunk = Chunk(chunk.number + 1, chunk.end, chunk.end)
-        self._used = self._kept_bytes = 0
+        self._used = 0
         return chunk

@@ -293,12 +293,13 @@ class Load:
         self._interrupt()
 
     def _settle(self, outcome: Outcome) -> None:
-        if outcome.kept and self._rejects is not None:
+        if outcome.kept.count and self._rejects is not None:
             try:
                 place = f"{outcome.start.source + 1}-{outcome.start.line + 1:09}"
                 self._rejects.write(f"{self._run_name}-{place}", outcome.kept)
             except RejectsError as error:
                 outcome.error = outcome.error or error
+        outcome.kept.close()
         if outcome.last_accepted is not None:
             self._last_line = outcome.last_accepted[0]
         self._account.add(outcome)

@@ -90,7 +90,7 @@ def _distinct(pairs: list[tuple[str, Any]]) -> None:
 
 def _written(metadata: Mapping[Any, Any]) -> bytes:
     try:
-        return orjson.dumps(metadata, option=_DUMP, default=_plain)
+        return orjson.dumps(metadata, option=_DUMP, default=plain)
     except TypeError as error:
         cause = error
     try:
@@ -178,8 +178,11 @@ def _without_nulls(value: Any) -> Any:
     return [each for each in value if each is not None] if isinstance(value, list) else value
 
 
-def _plain(value: Any) -> Any:
-    """Write what orjson cannot write by itself."""
+def plain(value: Any) -> Any:
+    """Give arrays, numpy's numbers and mappings as types that every JSON writer knows.
+
+    :raises TypeError: it is something else.
+    """
     if isinstance(value, np.ndarray):
         return value.tolist()
     if isinstance(value, np.floating):

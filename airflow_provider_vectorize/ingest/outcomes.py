@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.ingest.chunks import Chunk
-from airflow_provider_vectorize.ingest.rejects import Reject
+from airflow_provider_vectorize.ingest.rejects import Reject, Spool
 from airflow_provider_vectorize.ingest.sources import Position
 
 
@@ -36,7 +36,7 @@ class Outcome:
     end: Position
     superseded: int = 0
     rejects: list[Reject] = field(default_factory=list)
-    kept: list[bytes] = field(default_factory=list)
+    kept: Spool = field(default_factory=Spool)
     bytes_read: int = 0
     accepted: int = 0
     bytes_sent: int = 0
@@ -55,7 +55,7 @@ class Outcome:
             chunk.end,
             len(chunk.superseded),
             list(chunk.rejects),
-            list(chunk.kept),
+            chunk.kept,
             chunk.bytes_read,
         )
 

@@ -140,7 +140,7 @@ class _Course:
             f"refused by the API: {refusal.reason or refusal}",
         )
         if self._delivery.keep_rejects:
-            self._outcome.kept.append(reject.with_record(self._chunk.line(entry)))
+            self._outcome.kept.add(reject.with_record(self._chunk.line(entry)))
         self._outcome.rejects.append(reject)
         successor = self._successor(entry.id)
         if successor is None:

@@ -5,23 +5,27 @@ from __future__ import annotations
 import itertools
 import json
 import posixpath
-from collections.abc import Mapping, Sequence, Set
+import tempfile
+import threading
+import weakref
+from collections.abc import Iterator, Sequence, Set
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date, time
 from numbers import Number
 from pathlib import PurePath
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from uuid import UUID
 
-import numpy as np
 import orjson
 
 from airflow_provider_vectorize.client.errors import InvalidRecordError, RejectsError, printable
+from airflow_provider_vectorize.ingest.metadata import plain
 from airflow_provider_vectorize.ingest.records import FlawError, TooLong, is_reject, parse
 
 #: Refused records that an error names; all of them are in the rejects folder.
 MAX_NAMED = 20
+_BLOCK_BYTES = 1024 * 1024
 
 _DUMP = orjson.OPT_APPEND_NEWLINE | orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 
@@ -61,6 +65,51 @@ class Reject(NamedTuple):
         return _dump(note | {"record": _whole(data)}) or _dump(note | {"record": None}) or b""
 
 
+class Spool:
+    """Lines on their way to the rejects folder, in a temporary file without a name."""
+
+    def __init__(self) -> None:
+        #: How many lines there are, and how many bytes.
+        self.count = self.size = 0
+        self._file: IO[bytes] | None = None  # most chunks have nothing to keep
+        self._lock = threading.Lock()  # of a chunk that was given up, a sender may still refuse records
+
+    def add(self, line: bytes) -> None:
+        """Take one more line, from any thread.
+
+        :raises RejectsError: the disk of temporary files does not take it.
+        """
+        try:
+            with self._lock:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile()  # noqa: SIM115  # closed by who has written it
+                    weakref.finalize(self, self._file.close)
+                self._file.seek(self.size)
+                self._file.write(line)
+                self.count += 1
+                self.size += len(line)
+        except OSError as error:
+            raise RejectsError(
+                f"a refused record cannot be kept in {tempfile.gettempdir()}, where it waits to be written to the "
+                f"rejects folder: {printable(str(error))}. Make room there, or set TMPDIR"
+            ) from error
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Give all of it, in blocks."""
+        place = 0
+        while self._file is not None and place < self.size:
+            with self._lock:
+                self._file.seek(place)
+                block = self._file.read(_BLOCK_BYTES)
+            place += len(block)
+            yield block
+
+    def close(self) -> None:
+        """Forget all of it."""
+        if self._file is not None:
+            self._file.close()
+
+
 @dataclass(frozen=True, slots=True)
 class RejectsFolder:
     """A folder for refused records: NDJSON files with source, line, id, code, reason and record.
@@ -77,7 +126,7 @@ class RejectsFolder:
     path: str
     name: str
 
-    def write(self, load: str, lines: Sequence[bytes]) -> None:
+    def write(self, load: str, lines: Spool) -> None:
         """Write one file, whole: it is closed when this returns.
 
         A file that is there already is left alone, since somebody may have mended it: a try that refuses the very same
@@ -86,22 +135,23 @@ class RejectsFolder:
         :param load: names the load, and the place in its source where the chunk of these records begins.
         :raises RejectsError: it cannot be written.
         """
-        content = b"".join(lines)
         try:
             self.fs.makedirs(self.path, exist_ok=True)
             for number in itertools.count(1):
                 name = f"rejects-{load}{f'-{number}' if number > 1 else ''}.ndjson"
                 path = posixpath.join(self.path, name)
                 try:
-                    if self.fs.cat_file(path) == content:
-                        return
+                    with self.fs.open(path, "rb") as there:
+                        if all(there.read(len(block)) == block for block in lines) and not there.read(1):
+                            return
                 except FileNotFoundError:
                     break
             with self.fs.open(path, "wb") as stream:
-                stream.write(content)
+                for block in lines:
+                    stream.write(block)
         except Exception as error:
             raise RejectsError(
-                f"{len(lines)} refused records cannot be written to {self.name}/rejects-{load}: "
+                f"{lines.count} refused records cannot be written to {self.name}/rejects-{load}: "
                 f"{printable(str(error))}"
             ) from error
 
@@ -145,16 +195,10 @@ def _dump(note: dict[str, object]) -> bytes | None:
 
 def _as_json(value: Any) -> Any:
     """Write what JSON has no type for, without losing any of it."""
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.floating):
-        return float(value)
-    if isinstance(value, np.generic):
-        return value.item()
+    with suppress(TypeError):
+        return plain(value)
     if isinstance(value, bytes | bytearray):
         return value.decode(errors="backslashreplace")
-    if isinstance(value, Mapping):
-        return dict(value)
     if isinstance(value, Set | Sequence):
         return list(value)
     if isinstance(value, Number | date | time | UUID | PurePath):

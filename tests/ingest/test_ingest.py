@@ -564,7 +564,5 @@ def test_text_and_rejects_of_a_chunk_have_one_budget():
         else:
             full = chunker.reject(Reject("s", number, None, "c", "r"), b"r" * 100, item)
         if full is not None:
-            sizes.append(
-                sum(map(len, full.kept)) + sum(len(full.line(each)) for each in full.entries.values())
-            )
+            sizes.append(full.kept.size + sum(len(full.line(each)) for each in full.entries.values()))
     assert set(sizes) == {1_000}

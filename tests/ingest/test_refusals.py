@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
 import threading
 import time
+import tracemalloc
 
 import pytest
 
@@ -18,8 +21,9 @@ from airflow_provider_vectorize.client.errors import (
     TransportError,
 )
 from airflow_provider_vectorize.ingest import IngestOptions, Reject, RejectsFolder, expand, ingest
+from airflow_provider_vectorize.ingest import rejects as rejects_module
 from airflow_provider_vectorize.ingest.refusals import MAX_EXTRA_REQUESTS
-from airflow_provider_vectorize.ingest.rejects import listing
+from airflow_provider_vectorize.ingest.rejects import Spool, listing
 from tests.ingest.helpers import FS, FakeClient, Store, ndjson, record, records, source_file
 
 MESSAGES = {
@@ -334,6 +338,50 @@ def test_a_load_that_cannot_keep_its_rejects_tells_what_was_accepted_all_the_sam
     assert report.stopped_at == ("vectors", report.accepted + 2)
     assert store.state["account"]["accepted"] == 0, "a retry writes them again"
     assert client.requests == len(client.bodies), "nothing goes on in the background"
+
+
+def test_memory_does_not_grow_with_the_refused_records_that_are_kept(tmp_path):
+    def peak(count):
+        bad = ndjson([{"id": "", "metadata": {"text": "x" * 40_000}}])
+        tracemalloc.start()
+        try:
+            with pytest.raises(TooManyRejectsError):
+                ingest(
+                    FakeClient(),
+                    "docs",
+                    (bad for _ in range(count)),
+                    options=rejecting(2_000),
+                    rejects=RejectsFolder(FS, f"{tmp_path}/{count}", "rejects"),
+                )
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    few, many = peak(200), peak(1_200)
+    assert sum(path.stat().st_size for path in (tmp_path / "1200").iterdir()) > 48_000_000
+    assert many < few + (1 << 20)
+    assert many < 6 << 20
+
+
+def test_refused_records_that_find_no_room_to_wait_in_are_named_with_the_place(tmp_path, monkeypatch):
+    class Full(io.BytesIO):
+        def write(self, _data):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(rejects_module.tempfile, "TemporaryFile", Full)
+    with pytest.raises(RejectsError, match=r"cannot be kept in \S+, .*No space left on device.*set TMPDIR"):
+        ingest(FakeClient(), "docs", [record(0), {}], options=rejecting(), rejects=folder(tmp_path))
+
+
+def test_a_spool_gives_what_it_took_while_more_is_added():
+    spool, lines = Spool(), [bytes([number]) * 700_000 for number in range(4)]
+    for line in lines[:3]:
+        spool.add(line)
+    blocks = iter(spool)
+    first = next(blocks)
+    spool.add(lines[3])
+    assert first + b"".join(blocks) == b"".join(lines)
+    assert (spool.count, spool.size) == (4, 2_800_000)
 
 
 def test_two_loads_of_values_keep_their_rejects_beside_each_other(tmp_path):
