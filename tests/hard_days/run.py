@@ -37,6 +37,10 @@ INDEX, DIMENSIONS, ACCOUNT, CONN_ID = "docs", 32, "0123456789abcdef0123456789abc
 RECORDS, BAD = 400, 4
 #: So that a source is longer than what is read of it ahead.
 PADDING = {"text": "x" * 4_000}
+#: Bytes a second of an upload.
+SLOW = 100_000
+#: Seconds by which the clock is wrong; below the limits of the waits and of Airflow's heartbeats.
+JUMPS = ("+60", "-60")
 #: How much more the last quarter of the rounds may hold than the second. Memory: Airflow's own caches.
 GROWTH = {"MiB": 1.25, "threads": 1.1, "descriptors": 1.2}
 
@@ -88,6 +92,7 @@ class World:
     emulator: Emulator
     folder: Path
     full_disk: Path | None
+    clock: Path | None
     dice: random.Random
     token: str = "token-0-0123456789abcdefghijklmnopqrstuv"
     rounds: int = 0
@@ -131,8 +136,10 @@ class World:
 
     def slow(self) -> None:
         """Let every upload take a while, so that a disaster finds the load in its middle."""
-        fault = {"operation": "upsert", "kind": "status", "status": 503, "times": 1}
-        self.emulator.order("POST", "faults", [fault | {"times": 6}])
+        slow = {"kind": "slow-body", "bytes_per_second": SLOW, "times": 10_000}
+        fault = {"kind": "status", "status": 503, "times": 6}
+        orders = [order | {"operation": "upsert"} for order in (fault, slow)]
+        self.emulator.order("POST", "faults", orders)
 
     def holds(self, good: dict[str, list[float]]) -> bool:
         """Tell whether the index holds these vectors, with these values."""
@@ -152,6 +159,7 @@ def faults(world: World, good: Outcome) -> None:
         {"kind": "status", "status": 429, "code": 40041}, {"kind": "accept-then-reset"},
         {"kind": "hang", "seconds": 2},
     ]  # fmt: skip
+    world.emulator.order("DELETE", "faults")
     for _ in range(6):
         order = world.dice.choice(kinds) | {
             "operation": world.dice.choice(["upsert", "index_info", "get_by_ids", "*"])
@@ -199,17 +207,28 @@ def source_cut(world: World, good: Outcome) -> None:
     os.truncate(path, path.stat().st_size // 3)
 
 
+def clock_jumps(world: World, good: Outcome) -> None:
+    """The clock of all of Airflow's processes jumps, and back."""
+    jump = world.dice.choice(JUMPS)
+    for offset in (jump, "+0"):
+        world.begun()
+        set_clock(world.clock, offset)
+        time.sleep(2)
+
+
 def disk_full(world: World, good: Outcome) -> None:
-    """The folder for the rejects takes nothing; see :func:`begin`."""
+    """The folder for the rejects or the manifest takes nothing; see :func:`play`."""
 
 
 @dataclass(frozen=True)
 class Disaster:
-    """What happens, and whether a red task is right then."""
+    """What happens, to which DAG, whether a red task is right then, and what it needs of this machine."""
 
     happen: Callable[[World, Outcome], None]
     may_be_red: bool = False
     must_be_red: bool = False
+    dag_id: str = "hard"
+    needs: str | None = None
 
 
 DISASTERS = {
@@ -220,7 +239,11 @@ DISASTERS = {
     "index deleted and made again": Disaster(index_recreated, may_be_red=True),
     "source replaced while it is read": Disaster(source_replaced, may_be_red=True),
     "source cut while it is read": Disaster(source_cut, may_be_red=True),
-    "disk for the rejects is full": Disaster(disk_full, must_be_red=True),
+    "clock jumps by a minute, and back": Disaster(clock_jumps, needs="clock"),
+    "disk for the rejects is full": Disaster(disk_full, must_be_red=True, needs="full_disk"),
+    "disk for a manifest is full": Disaster(
+        disk_full, must_be_red=True, dag_id="hard_sync", needs="full_disk"
+    ),
 }
 
 
@@ -236,8 +259,8 @@ def play(world: World, name: str) -> str:
     world.slow()
     path, expected = world.source()
     good = [expected]
-    rejects = world.full_disk if disaster.must_be_red else world.folder / f"rejects-{world.rounds}"
-    world.started = [world.airflow.trigger("hard", source=str(path), rejects=str(rejects))]
+    kept = world.full_disk if disaster.must_be_red else world.folder / f"kept-{world.rounds}"
+    world.started = [world.airflow.trigger(disaster.dag_id, source=str(path), folder=str(kept))]
     [run] = world.started
     disaster.happen(world, good)
     state = wait_until(
@@ -287,6 +310,28 @@ def full_disk() -> Iterator[Path | None]:
             subprocess.run(["umount", name], check=True)
 
 
+def set_clock(clock: Path | None, offset: str) -> None:
+    assert clock is not None
+    part = clock.with_suffix(".part")
+    part.write_text(offset)
+    part.replace(clock)
+
+
+def wrong_clock(folder: Path) -> tuple[Path | None, dict[str, str]]:
+    """Give a file that moves the clock, and the environment of who follows it; None without Debian's libfaketime."""
+    [library, *_] = [*map(str, Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), ""]
+    if not library:
+        return None, {}
+    clock = folder / "clock"
+    set_clock(clock, "+0")
+    return clock, {
+        "LD_PRELOAD": library,
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_CACHE_DURATION": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--minutes", type=float, default=30.0)
@@ -301,14 +346,15 @@ def main() -> None:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="vectorize-sources-")))
         emulator = Emulator(folder)
         stack.callback(emulator.kill)
-        airflow = Airflow(home, Path(__file__).parent / "dags")
+        clock, environment = wrong_clock(folder)
+        airflow = Airflow(home, Path(__file__).parent / "dags", environment)
         stack.callback(airflow.stop)
         airflow.start()
         disk = stack.enter_context(full_disk())
-        world = World(airflow, emulator, folder, disk, random.Random(arguments.seed))
+        world = World(airflow, emulator, folder, disk, clock, random.Random(arguments.seed))
         world.connect()
         world.client.create_index(INDEX, dimensions=DIMENSIONS, metric="cosine")
-        names = [name for name in DISASTERS if disk is not None or not DISASTERS[name].must_be_red]
+        names = [name for name, one in DISASTERS.items() if not one.needs or getattr(world, one.needs)]
         end = time.monotonic() + arguments.minutes * 60
         deck: list[str] = []
         while time.monotonic() < end:

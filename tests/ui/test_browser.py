@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 from airflow_provider_vectorize import get_provider_info
+from airflow_provider_vectorize.assets import vectorize_index
+from airflow_provider_vectorize.emulator.instance import ANY_ACCOUNT
+from airflow_provider_vectorize.links import index_url
 from tests.real.live import wait_until
 from tests.ui.serve import CONN_ID, TOKEN
 
@@ -110,6 +113,23 @@ def test_a_mapped_load_that_is_green(browser, here):
     browser.click("button[aria-label='Expand all extra JSON']")
     browser.reads('"accepted": 100', '"rejected": 0')
     browser.picture("report")
+    the_link_leads_to_the_index(browser, path)
+    the_asset_has_an_event(browser, here)
+
+
+def the_link_leads_to_the_index(browser, path):
+    browser.open(f"{path}/mapped/0/details", "Vectorize index")
+    [link] = browser.driver.find_elements("xpath", "//a[.='Vectorize index']")
+    assert link.get_attribute("href") == index_url(ANY_ACCOUNT, "passages")
+
+
+def the_asset_has_an_event(browser, here):
+    uri = vectorize_index(ANY_ACCOUNT, "passages").uri
+    [asset] = here.airflow.request("GET", "/assets", params={"uri_pattern": uri})["assets"]
+    browser.open(f"/assets/{asset['id']}", uri, "mapped_load")
+    browser.picture("asset")
+    events = here.airflow.request("GET", "/assets/events", params={"asset_id": asset["id"]})["asset_events"]
+    assert [event["extra"]["accepted"] for event in events] == [100, 100, 100]
 
 
 def test_a_red_task_can_be_read_without_scrolling_sideways(browser, here):

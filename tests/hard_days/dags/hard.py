@@ -1,17 +1,20 @@
-"""A load that has to stand hard days. The run's conf names its source and the folder for the rejects."""
+"""A load and a sync that have to stand hard days. The run's conf names the source, and the folder for what is kept."""
 
 from datetime import UTC, datetime, timedelta
 
 from airflow.sdk import DAG
 
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 
-with DAG("hard", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
+START = datetime(2026, 1, 1, tzinfo=UTC)
+
+with DAG("hard", schedule=None, start_date=START):
     VectorizeUpsertOperator(
         task_id="load",
         index_name="docs",
         source="{{ dag_run.conf.source }}",
-        rejects_path="{{ dag_run.conf.rejects }}",
+        rejects_path="{{ dag_run.conf.folder }}",
         on_invalid="reject",
         max_rejects=1_000,
         max_batch_vectors=20,
@@ -21,4 +24,14 @@ with DAG("hard", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)):
         completion_timeout=90,
         retries=2,
         retry_delay=timedelta(seconds=1),
+    )
+
+with DAG("hard_sync", schedule=None, start_date=START):
+    VectorizeSyncOperator(
+        task_id="load",
+        index_name="docs",
+        source="{{ dag_run.conf.source }}",
+        manifest="{{ dag_run.conf.folder }}",
+        on_invalid="reject",
+        max_rejects=1_000,
     )
