@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import chain, islice, zip_longest
 from typing import Any
 
@@ -33,6 +34,7 @@ from airflow_provider_vectorize.visibility import (
     digest,
     observe,
 )
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
@@ -48,6 +50,8 @@ LOOKS_A_FENCE = 3
 MAX_FENCES = 100
 #: Proofs that the log names.
 MAX_EVIDENCE = 20
+#: Seconds between two lines in the log that say what is waited for.
+STATUS_SECONDS = 60.0
 #: What :func:`sleep_briefly` sleeps at most.
 BRIEF_SECONDS = 2.0
 
@@ -210,13 +214,10 @@ class Fencer:
         except VectorizeError as error:
             if error.permanent:
                 self.refused = str(error)
-                log.warning(
-                    "Index %r: no fence can be written, so the wait goes on without: %s",
-                    self._index_name,
-                    error,
-                )
+                what = "no fence can be written, so the wait goes on without"
             else:
-                log.warning("Index %r: a fence could not be written: %s", self._index_name, error)
+                what = "a fence could not be written"
+            log.warning("%s", in_short_lines(f"Index {self._index_name!r}: {what}: {error}"))
             return None
 
 
@@ -247,6 +248,8 @@ class Wait:
         self.more = more
         self.fencer = Fencer(index_name)
         self.evidence: dict[str, str] = {}
+        self._looked = False
+        self._told = float("-inf")
         self.watermark: str | None = None
         self._failure: Exception | None = None
 
@@ -274,9 +277,9 @@ class Wait:
                 if self.done or not seen.visible[0] or len(seen.read) < MAX_READ_BACK_IDS:
                     break
         except VectorizeError as error:
-            log.warning("Could not look at index %r: %s", self.index_name, error)
             if error.permanent:
                 raise
+            log.warning("%s", in_short_lines(f"Could not look at index {self.index_name!r}: {error}"))
             self.fail(error)
             return False
         if self.done:
@@ -299,7 +302,7 @@ class Wait:
 
     def learn(self, watermark: str | None, visible: Mapping[Target, Visible]) -> None:
         """Take in what a look has shown."""
-        self.watermark, self._failure = watermark, None
+        self.watermark, self._failure, self._looked = watermark, None, True
         if any(proof.by_fence for proof in visible.values()):
             self.more = 0
         self.evidence |= {target.mutation_id: proof.evidence for target, proof in visible.items()}
@@ -314,8 +317,22 @@ class Wait:
         ids = self.pending[0].mutation_id if self.pending else "nothing"
         if (others := len(self.pending) - 1 + self.more) > 0:
             ids += f" and {others} more"
-        where = "" if self._failure is None else f" (the last look failed: {self._failure})"
-        return f"{ids}; index {self.index_name!r} is at {self.watermark or '(no mutation yet)'}{where}"
+        where = f"; the index is at {self.watermark or '(no mutation yet)'}" if self._looked else ""
+        if self._failure is not None:
+            where += f".\nThe last look failed: {self._failure}"
+        return ids + where
+
+    def tell(self, to: Any, until: datetime | None) -> None:
+        """Say what is waited for, once a minute.
+
+        :param to: a logger.
+        :param until: the deadline, if it is known.
+        """
+        now = time.monotonic()
+        if now - self._told >= STATUS_SECONDS:
+            self._told = now
+            when = "" if until is None else f" until {until.astimezone():%H:%M:%S}"
+            to.info("%s", in_short_lines(f"Waiting{when} for {self.status()}"))
 
     def timed_out(self, seconds: float) -> MutationTimeoutError:
         """Make the error for the deadline.

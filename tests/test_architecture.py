@@ -46,11 +46,12 @@ def test_the_core_knows_nothing_of_airflow(room):
 ALLOWED = {
     "__init__": set(),
     "ending": set(),
-    "client": {"client", "ending"},
+    "wording": set(),
+    "client": {"client", "ending", "wording"},
     "visibility": {"client"},
-    "ingest": {"ingest", "client", "ending", "visibility"},
+    "ingest": {"ingest", "client", "ending", "visibility", "wording"},
     "index": {"index", "ingest", "client"},
-    "waiting": {"client", "visibility"},
+    "waiting": {"client", "visibility", "wording"},
     "sync": {"sync", "index", "ingest", "ending", "client", "visibility", "waiting"},
     "connection": {"client"},
     "assets": {"client"},
@@ -72,7 +73,7 @@ ALLOWED = {
         "waiting",
         "connection",
     },
-    "triggers": {"triggers", "runtime", "hooks", "client", "waiting", "visibility", "connection"},
+    "triggers": {"triggers", "runtime", "hooks", "client", "waiting", "visibility", "connection", "wording"},
     "operators": {
         "operators",
         "lineage",
@@ -86,6 +87,7 @@ ALLOWED = {
         "index",
         "waiting",
         "visibility",
+        "wording",
     },
     "sensors": {
         "sensors",
@@ -97,6 +99,7 @@ ALLOWED = {
         "client",
         "waiting",
         "visibility",
+        "wording",
     },
     "decorators": {"decorators", "operators", "client"},
 }

@@ -47,6 +47,8 @@ class VectorizeError(Exception):
     transient = False
     #: The same call will fail again, however often it is made.
     permanent = False
+    #: Its cause is what code of the caller has raised, such as a generator of vectors.
+    from_caller = False
     #: Of a load that failed: the :class:`~airflow_provider_vectorize.ingest.Report` of what was accepted.
     report: Any = None
 

@@ -38,6 +38,7 @@ from airflow_provider_vectorize.client.throttle import BASE_SECONDS, CAP_SECONDS
 from airflow_provider_vectorize.client.types import Body
 from airflow_provider_vectorize.client.wire import Line, current_line
 from airflow_provider_vectorize.ending import Ending, State
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
@@ -152,7 +153,8 @@ class Transport:
                         gate = pressure if answer.code == WRITE_PRESSURE else budget
                         seconds = gate.refuse(answer.retry_after)
                         if self.max_attempts > 1 and not gate.exhausted(began):
-                            log.warning("Throttled, next in %.1f s: %s", seconds, answer)
+                            what = f"Throttled, next in {seconds:.1f} s: {answer}"
+                            log.warning("%s", in_short_lines(what))
                             continue
                     else:
                         pressure.passed()
@@ -295,4 +297,5 @@ def _carried_by(line: Line) -> Iterator[None]:
 
 def _announce(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome is not None else None
-    log.warning("Attempt %d failed, next in %.1f s: %s", state.attempt_number, state.upcoming_sleep, error)
+    what = f"Attempt {state.attempt_number} failed, next in {state.upcoming_sleep:.1f} s: {error}"
+    log.warning("%s", in_short_lines(what))

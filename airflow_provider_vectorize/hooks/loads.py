@@ -145,6 +145,7 @@ class LoadMethods(ConnectedHook):
             checkpoint=checkpoint,
             stop=stop,
             tried_before=tried_before,
+            connection=self.conn_id,
         )
         self._announce(report)
         return report
@@ -178,8 +179,7 @@ class LoadMethods(ConnectedHook):
 
     def _announce(self, report: Report) -> None:
         self.log.info(
-            "Loaded into index %r: %s accepted, %d rejected, %d superseded; %d requests, %.1f MB sent in %.1f s; "
-            "mutation %s",
+            "Loaded into index %r: %s accepted, %d rejected, %d superseded; %d requests, %.1f MB sent in %.1f s",
             report.index_name,
             "(unknown)" if report.accepted is None else report.accepted,
             report.rejected,
@@ -187,8 +187,9 @@ class LoadMethods(ConnectedHook):
             report.batches,
             report.bytes_sent / 1e6,
             report.seconds,
-            report.mutation_id,
         )
+        if report.mutation_id is not None:
+            self.log.info("All of it can be seen once the index has come to mutation %s", report.mutation_id)
         for tell in (self._count, self._trace):
             try:
                 tell(report)

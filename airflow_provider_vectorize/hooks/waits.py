@@ -19,8 +19,6 @@ from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
 
 Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
 
-#: Seconds between two lines in the log that say what is waited for.
-STATUS_SECONDS = 60.0
 #: Seconds that the last look of a wait may take.
 LAST_LOOK_SECONDS = 3.0
 
@@ -93,16 +91,13 @@ class WaitMethods(ConnectedHook):
         # The last look begins at the deadline; an answer that drips must not hold it up for long.
         client = self.polling_client().within(seconds=timeout + LAST_LOOK_SECONDS)
         deadline = time.monotonic() + timeout
-        until = datetime.now(UTC).astimezone() + timedelta(seconds=timeout)
-        said = float("-inf")
+        until = datetime.now(UTC) + timedelta(seconds=timeout)
         try:
             while not wait.look(client):
                 now = time.monotonic()
                 if now >= deadline:
                     raise wait.timed_out(timeout)
-                if now - said >= STATUS_SECONDS:
-                    said = now
-                    self.log.info("Waiting until %s for %s", f"{until:%H:%M:%S}", wait.status())
+                wait.tell(self.log, until)
                 if stop.wait(min(poll_interval, deadline - now)):
                     raise WaitAbortedError(
                         f"The wait was told to stop. The write was accepted: {wait.status()}"

@@ -11,7 +11,7 @@ from airflow_provider_vectorize.ingest.sources import START, Position
 from airflow_provider_vectorize.visibility import Probe
 
 #: Mutation ids that are kept, the last ones.
-MAX_MUTATION_IDS = 1_000
+MAX_MUTATION_IDS = 20
 #: Remarks that are kept, the first ones.
 MAX_MESSAGES = 20
 
@@ -27,6 +27,7 @@ class Account:
     :param last_accepted: place before the last accepted record.
     :param complete: the load is done.
     :param named: the first refused records.
+    :param refusals: how many were refused, by code.
     :param sent_before: behind the last record that an earlier try may have sent.
     :param tried_to: behind the last record that was sent by this try, or settled before it.
     :param furthest: behind the last record that was accepted.
@@ -50,6 +51,7 @@ class Account:
     last_accepted: Position | None = None
     complete: bool = False
     named: list[Reject] = field(default_factory=list)
+    refusals: dict[str, int] = field(default_factory=dict)
     # Of this try; what follows is not kept for the next.
     sent_before: Position = field(init=False)
     tried_to: Position = field(init=False)
@@ -90,6 +92,8 @@ class Account:
             self.remark(*mutation.messages)
         del self.mutation_ids[:-MAX_MUTATION_IDS]
         self.named += outcome.rejects[: MAX_NAMED - len(self.named)]
+        for reject in outcome.rejects:
+            self.refusals[reject.code] = self.refusals.get(reject.code, 0) + 1
         self.unsettled += outcome.unsettled
         if outcome.last_accepted is not None:
             self.last_accepted = outcome.last_accepted[1]

@@ -13,10 +13,11 @@ from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import Position
 from airflow_provider_vectorize.visibility import Probe
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
-_VERSION = 3
+_VERSION = 4
 
 #: What is compared before going on, and how the log calls it when it differs.
 Fingerprint = dict[str, str | None]
@@ -82,7 +83,8 @@ class Journal:
             except (KeyError, TypeError, ValueError, AttributeError) as error:
                 changed = f"what it left cannot be read ({error!r})"
         if changed is not None:
-            log.warning("An earlier try cannot be continued, so the load starts again: %s", changed)
+            what = f"An earlier try cannot be continued, so the load starts again: {changed}"
+            log.warning("%s", in_short_lines(what))
         return account, True
 
     def save(self, account: Account, seconds: float) -> None:
@@ -135,6 +137,7 @@ def _state_of(account: Account, seconds: float) -> dict[str, Any]:
         "messages": list(account.messages),
         "probes": [[probe.id, probe.digest] for probe in account.probes],
         "named": [list(reject) for reject in account.named],
+        "refusals": dict(account.refusals),
     }
 
 
@@ -157,4 +160,5 @@ def _account_of(state: Mapping[str, Any]) -> Account:
         messages=list(state["messages"]),
         probes=[Probe(*probe) for probe in state["probes"]],
         named=[Reject(*reject) for reject in state["named"]],
+        refusals=dict(state["refusals"]),
     )

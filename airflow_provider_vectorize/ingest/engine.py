@@ -30,7 +30,7 @@ from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.ingest.sending import Window
 from airflow_provider_vectorize.ingest.sources import START, Position, Source, as_source
-from airflow_provider_vectorize.ingest.verdict import explain, judge, remark
+from airflow_provider_vectorize.ingest.verdict import explain, judge, remark, warn
 from airflow_provider_vectorize.visibility import Probe
 
 log = logging.getLogger(__name__)
@@ -85,6 +85,7 @@ def ingest(
     stop: threading.Event | None = None,
     tried_before: bool = False,
     follower: Follower | None = None,
+    connection: str | None = None,
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
@@ -105,6 +106,7 @@ def ingest(
     :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
         record can be known to differ from what the index will show.
     :param follower: may leave records out, and is told of all that is sent; then nothing to load is no error.
+    :param connection: what the client was made of, for the log.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
     :raises SourceError: the input is missing, breaks off or cannot be read.
@@ -118,6 +120,8 @@ def ingest(
     client = client.within(ending)
     source = as_source(records)
     index = client.get_index(index_name)
+    by = "" if connection is None else f", by connection {connection!r}"
+    log.info("Loading %s into index %r, %d dimensions%s", source.extent, index_name, index.dimensions, by)
     mark = fingerprint(
         index=[client.account_id, index_name, index.created_on],
         options=options.identity(),
@@ -140,6 +144,7 @@ def ingest(
             source.names,
             seconds=time.monotonic() - begun,
             resumed_from=resumed_from,
+            folder=None if rejects is None else rejects.name,
             failed=failed,
         )
 
@@ -176,6 +181,7 @@ def ingest(
         blind = tried_before and known is None
         error.args = (explain(error, account, rejects, error.report, blind=blind), *error.args[1:])
         raise
+    warn(index_name, account, rejects)
     return report()
 
 

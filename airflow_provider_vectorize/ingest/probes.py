@@ -14,6 +14,7 @@ from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.ingest.chunks import Chunk
 from airflow_provider_vectorize.ingest.sources import Position
 from airflow_provider_vectorize.visibility import MAX_PROBES, Probe, digest
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +77,7 @@ def choose(
     try:
         found = get_by_ids(fresh)
     except VectorizeError as error:
-        log.warning("No record could be chosen to recognise the load by: %s", error)
+        log.warning("%s", in_short_lines(f"No record could be chosen to recognise the load by: {error}"))
         return []
     there = {vector.id: digest(vector.values, vector.namespace, vector.metadata) for vector in found}
     probes = []

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
 from airflow_provider_vectorize.ingest.account import Account
@@ -33,55 +33,58 @@ class Span(NamedTuple):
         return f"{self.source}, {lines}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
     """What a load has done. ``accepted + rejected + superseded`` is the number of records read.
 
-    :param index_name: the index.
-    :param operation: ``upsert`` or ``insert``.
-    :param mutation_id: the fence: once this mutation can be seen, all of the load can. On a report of a load that
-        failed: the last mutation. None when nothing was accepted.
-    :param mutation_ids: the last 1,000 mutations, in the order of the source.
-    :param batches: requests that the API accepted.
     :param accepted: records that the API accepted; None with ``unparsable_behavior="discard"``, which hides it.
     :param rejected: records that were refused, here or by the API.
     :param superseded: records left out since their id comes again in the same request.
+    :param rejects: of the refused records the ``folder``, None where they were not kept, and in ``codes`` their number
+        by code.
+    :param index_name: the index.
+    :param operation: ``upsert`` or ``insert``.
+    :param batches: requests that the API accepted.
     :param bytes_read: bytes of NDJSON, after decompression; 0 for mappings.
     :param bytes_sent: bytes of the requests that the API accepted.
     :param seconds: time that all tries took.
     :param retries: requests that had to be repeated.
     :param resumed_from: where an earlier try stopped and this one went on, as ``[source, line]``; None if it began
         at the beginning.
-    :param sources: names of what was read, the first 100.
-    :param source_count: how many there are.
-    :param messages: what the API and the checks remarked, the first 20.
-    :param probes: records by which the load can be recognised in the index, as ``[id, digest]``.
     :param stopped_at: on a load that failed: from this ``[source, line]`` on nothing was accepted, by earlier tries
         neither, as far as a checkpoint tells of them. None on success.
     :param unsettled: on a load that failed: spans, ``[source, first line, last line]``, of records that are not known
         to be accepted or refused. They were sent, or about to be, by this try or an earlier one: some may be in the
         index.
+    :param messages: what the API and the checks remarked, the first 20.
+    :param source_count: how many sources there are.
+    :param sources: names of what was read, the first 100.
+    :param mutation_id: the fence: once this mutation can be seen, all of the load can. On a report of a load that
+        failed: the last mutation. None when nothing was accepted.
+    :param mutation_ids: the last 20 mutations, in the order of the source.
+    :param probes: records by which the load can be recognised in the index, as ``[id, digest]``.
     """
 
-    index_name: str
-    operation: str
-    mutation_id: str | None
-    mutation_ids: tuple[str, ...]
-    batches: int
     accepted: int | None
     rejected: int
     superseded: int
+    rejects: Mapping[str, Any] = field(default_factory=lambda: {"folder": None, "codes": {}})
+    index_name: str
+    operation: str
+    batches: int
     bytes_read: int
     bytes_sent: int
     seconds: float
     retries: int
     resumed_from: tuple[str, int] | None
-    sources: tuple[str, ...]
-    source_count: int
-    messages: tuple[str, ...]
-    probes: tuple[Probe, ...]
     stopped_at: tuple[str, int] | None = None
     unsettled: tuple[Span, ...] = ()
+    messages: tuple[str, ...]
+    source_count: int
+    sources: tuple[str, ...]
+    mutation_id: str | None
+    mutation_ids: tuple[str, ...]
+    probes: tuple[Probe, ...]
 
     @classmethod
     def of(
@@ -93,35 +96,38 @@ class Report:
         *,
         seconds: float,
         resumed_from: tuple[str, int] | None,
+        folder: str | None,
         failed: bool,
     ) -> Self:
         """Make the report of what is entered so far.
 
         :param names: names of the sources.
         :param seconds: time that this try has taken.
+        :param folder: of the refused records.
         :param failed: whether the load is over without having done all.
         """
         incomplete = failed and not account.complete
         return cls(
-            index_name=index_name,
-            operation=options.operation,
-            mutation_id=account.mutation_ids[-1] if account.mutation_ids else None,
-            mutation_ids=tuple(account.mutation_ids),
-            batches=account.batches,
             accepted=account.accepted if options.unparsable_behavior == "error" else None,
             rejected=account.rejected,
             superseded=account.superseded,
+            rejects={"folder": folder if account.rejected else None, "codes": dict(account.refusals)},
+            index_name=index_name,
+            operation=options.operation,
+            batches=account.batches,
             bytes_read=account.bytes_read,
             bytes_sent=account.bytes_sent,
             seconds=round(account.seconds + seconds, 3),
             retries=account.retries,
             resumed_from=resumed_from,
-            sources=tuple(names[:MAX_SOURCES]),
-            source_count=len(names),
-            messages=tuple(account.messages),
-            probes=tuple(account.probes),
             stopped_at=max(account.furthest, account.sent_before).within(names) if incomplete else None,
             unsettled=tuple(_spans(account, names)) if incomplete else (),
+            messages=tuple(account.messages),
+            source_count=len(names),
+            sources=tuple(names[:MAX_SOURCES]),
+            mutation_id=account.mutation_ids[-1] if account.mutation_ids else None,
+            mutation_ids=tuple(account.mutation_ids),
+            probes=tuple(account.probes),
         )
 
     def to_dict(self) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Source(Protocol):
         """Names of its parts, as shown in messages; ``Position.source`` counts them."""
         ...
 
+    @property
+    def extent(self) -> str:
+        """In words, what there is to read, as far as that is known before."""
+        ...
+
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """Give the items behind a place, in order.
 
@@ -74,6 +79,12 @@ class Files:
         self.files = files
         self._opened = {number: file.opened for number, file in enumerate(files)}
         self.names = [file.name for file in files]
+
+    @property
+    def extent(self) -> str:
+        """Their number, and their bytes as they are stored."""
+        size = sum(file.info().get("size") or 0 for file in self.files)
+        return f"{len(self.files)} file{'s' if len(self.files) > 1 else ''}, {size / 1e6:.1f} MB"
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`; plain files seek to the start, compressed ones are read up to it."""
@@ -103,6 +114,7 @@ class Text:
     def __init__(self, text: str | bytes) -> None:
         # A lone surrogate makes one bad record, not a bad input.
         self._text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
+        self.extent = f"text, {len(self._text) / 1e6:.1f} MB"
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`."""
@@ -119,6 +131,7 @@ class Stream:
     """
 
     names = ("vectors",)
+    extent = "vectors"
 
     def __init__(self, raw: Any) -> None:
         self._raw = raw
@@ -146,6 +159,7 @@ class Records:
     """
 
     names = ("vectors",)
+    extent = "vectors"
 
     def __init__(self, records: Iterable[object]) -> None:
         self._records = records
@@ -233,4 +247,6 @@ def _as_line(text: bytes, *, first: bool) -> bytes | TooLong | None:
 
 
 def _broken_off(position: Position, error: Exception) -> SourceError:
-    return SourceError(f"vectors broke off after record {position.line}: {printable(repr(error))}")
+    broken = SourceError(f"vectors broke off after record {position.line}: {printable(repr(error))}")
+    broken.from_caller = True
+    return broken

@@ -73,6 +73,7 @@ class TableFiles:
         self._tables = tables
         self._columns = columns
         self.names = files.names
+        self.extent = files.extent
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`; a table is entered at the row group that holds the row."""
@@ -102,6 +103,7 @@ class Mapped:
         self._source = source
         self._columns = columns
         self.names = source.names
+        self.extent = source.extent
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """As :meth:`Source.read`."""
@@ -128,6 +130,7 @@ class Frame:
     """
 
     names = ("vectors",)
+    extent = "a table"
 
     def __init__(self, table: Any, columns: Columns) -> None:
         self._table = table

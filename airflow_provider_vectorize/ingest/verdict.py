@@ -15,6 +15,7 @@ from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.records import Checker
 from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, RejectsFolder, listing
 from airflow_provider_vectorize.ingest.report import Report
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +29,7 @@ def remark(index_name: str, account: Account, options: IngestOptions, checker: C
     if options.unparsable_behavior == "discard":
         remarks.append('with unparsable_behavior="discard" the API does not tell how many records it dropped')
     for remark in remarks:
-        log.warning("Load into %s: %s", index_name, remark)
+        log.warning("%s", in_short_lines(f"Load into {index_name}: {remark}"))
     account.remark(*remarks)
 
 
@@ -47,14 +48,25 @@ def judge(account: Account, options: IngestOptions, *, partial: bool) -> None:
         raise TooManyRejectsError(f"All {account.rejected} records were refused: nothing was loaded")
 
 
+def warn(index_name: str, account: Account, folder: RejectsFolder | None) -> None:
+    """Name what a load that is green has refused."""
+    if account.rejected:
+        text = f"Load into {index_name}: green without these. {_refused(account, folder)}"
+        log.warning("%s", in_short_lines(text))
+
+
+def _refused(account: Account, folder: RejectsFolder | None) -> str:
+    where = "" if folder is None else f", all of them in {folder.name}"
+    return f"Refused records ({account.rejected}{where}):\n{listing(account.named, account.rejected)}"
+
+
 def explain(
     error: VectorizeError, account: Account, folder: RejectsFolder | None, report: Report, *, blind: bool
 ) -> str:
     """Give the text of an error with what was accepted, and from where on nothing was."""
     lines = [str(error)]
     if account.rejected and not isinstance(error, InvalidRecordError):
-        where = "" if folder is None else f", all of them in {folder.name}"
-        lines += [f"Refused records ({account.rejected}{where}):", listing(account.named, account.rejected)]
+        lines.append(_refused(account, folder))
     records = "" if report.accepted is None else f"{report.accepted} records in "
     lines.append(f"Accepted: {records}{report.batches} requests.")
     if report.unsettled:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -12,13 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowFailExc
 
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
-
-#: Characters that are seen of a line in a window of 1,280 pixels.
-LINE_LENGTH = 80
-#: Of the name of the exception, which Airflow sets before the first line.
-_NAME_LENGTH = len("AirflowFailException: ")
-#: What a line is broken behind, the best first. A word or two before a colon belong to what follows.
-_BREAKS = (r"\.", ";", ".{40}:")
+from airflow_provider_vectorize.wording import of_a_failure
 
 
 @contextmanager
@@ -32,34 +25,12 @@ def fail_fast() -> Iterator[None]:
     try:
         yield
     except VectorizeError as error:
-        text = in_short_lines(str(error))
+        text = of_a_failure(str(error))
         if error.permanent and not _has_retry_policy():
             raise AirflowFailException(text) from None
         error.args = (text, *error.args[1:])
-        raise
-
-
-def in_short_lines(text: str) -> str:
-    """Break a text between sentences, or else behind semicolons or far colons, to be read in a web browser.
-
-    Airflow's log does not wrap unless told to, and sets what a task failed with far to the right.
-    """
-    lines = [short for line in text.splitlines() for short in _broken(line, *_BREAKS)]
-    if lines and len(lines[0]) > LINE_LENGTH - _NAME_LENGTH:
-        lines.insert(0, "")
-    return "\n".join(lines)
-
-
-def _broken(text: str, mark: str = "", *weaker: str) -> list[str]:
-    if len(text) <= LINE_LENGTH or not mark:
-        return [text]
-    lines = [""]
-    for part in re.split(f"(?<={mark}) ", text):
-        if lines[-1] and len(lines[-1]) + len(part) < LINE_LENGTH:
-            lines[-1] += f" {part}"
-        else:
-            lines += _broken(part, *weaker)
-    return lines[1:]
+        # What a library has raised is in the text already; of the caller's own code the traceback is wanted.
+        raise error from (error.__cause__ if error.from_caller else None)
 
 
 def _has_retry_policy() -> bool:

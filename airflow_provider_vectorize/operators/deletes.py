@@ -148,7 +148,8 @@ class VectorizeDeleteOperator(BaseOperator):
                 if self.on_empty == "skip":
                     raise AirflowSkipException(str(error)) from error
                 raise
-            context["ti"].xcom_push(key="report", value=report)
+            if self.do_xcom_push:
+                context["ti"].xcom_push(key="report", value=report)
             if self.wait_for_completion:
                 self._wait(run, report)
         if checkpoint is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context
 
-from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError
+from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
 from airflow_provider_vectorize.operators.common import fail_fast, given, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
@@ -105,14 +105,15 @@ class VectorizeSyncOperator(VectorizeUpload):
         with fail_fast(), _expecting(self.verify, self.verify_sample) as expected:
             report = self._sync(context, run, expected)
             data = report.to_dict()
-            context["ti"].xcom_push(key="report", value=data)
+            self.push_report(context, data)
             if self.wait_for_completion and report.mutation_id is not None:
                 self._wait(run, data)
             if expected is not None and not self.only_report:
                 from airflow_provider_vectorize.sync.verify import verify
 
                 found = verify(self.hook.conn, report.index_name, expected, stop=run.stop)
-                context["ti"].xcom_push(key="verified", value=found.to_dict())
+                if self.do_xcom_push:
+                    context["ti"].xcom_push(key="verified", value=found.to_dict())
         return report.mutation_id
 
     def _sync(self, context: Context, run: TaskRun, expected: Expected | None) -> SyncReport:
@@ -130,6 +131,10 @@ class VectorizeSyncOperator(VectorizeUpload):
         except EmptySourceError as error:
             if self.on_empty == "skip":
                 raise AirflowSkipException(str(error)) from error
+            raise
+        except VectorizeError as error:
+            if error.report is not None:
+                self.push_report(context, error.report.to_dict())
             raise
 
     def _how(self) -> dict[str, Any]:

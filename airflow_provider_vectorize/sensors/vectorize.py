@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from airflow_provider_vectorize.links import VectorizeIndexLink, push_links
 from airflow_provider_vectorize.operators.common import fail_fast, interval, refuse_without_effect, seconds
 from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
+from airflow_provider_vectorize.wording import in_short_lines, of_a_failure
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
                 if error.permanent:
                     raise
                 self._obstacle = error
-                self.log.warning("Not there yet, since the storage cannot say: %s", error)
+                what = f"Not there yet, since the storage cannot say: {error}"
+                self.log.warning("%s", in_short_lines(what))
         if self.deferrable:
             self._defer()
         return False
@@ -107,7 +109,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
             text = f"{end} Waited for {described(self.source)}"
             if self._obstacle is not None:
                 text += f"; the last look failed: {self._obstacle}"
-            raise type(end)(text) from end
+            raise type(end)(of_a_failure(text)) from None
         return self.upload(context)
 
     def object_found(self, context: Context, event: Any) -> str:
@@ -119,9 +121,9 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
             case "found":
                 return self.upload(context)
             case "timeout":
-                end: AirflowException = AirflowSensorTimeout(event["message"])
+                end: AirflowException = AirflowSensorTimeout(of_a_failure(event["message"]))
             case "failed":
-                end = AirflowFailException(event["message"])
+                end = AirflowFailException(of_a_failure(event["message"]))
             case unknown:
                 raise AirflowException(
                     f"The trigger sent a status that this version does not know: {unknown!r}"
@@ -198,6 +200,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         interval(self.task_id, "poke_interval", self.poke_interval)
         seconds(self.task_id, "timeout", self.timeout)
         self._run: TaskRun | None = None
+        self._until: datetime | None = None
 
     @cached_property
     def hook(self) -> VectorizeHook:
@@ -211,6 +214,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         push_links(self, context, self.index_name)
         with fail_fast():
             run = self._begin(context)
+        self._until = self._end_of_time(context)
         if self.index_name is None:
             push_links(self, context, self._wait.index_name)
         memory = run.memory(self._wait) if self.reschedule else None
@@ -218,11 +222,12 @@ class VectorizeMutationSensor(BaseSensorOperator):
             memory.restore()
         try:
             super().execute(context)
-        except AirflowSkipException:
+        except AirflowSkipException as skip:
+            self._say_why(skip)
             self.hook.delete_sentinel(self._wait)
             raise
         except AirflowSensorTimeout:
-            text = str(self._wait.timed_out(self.timeout))
+            text = of_a_failure(str(self._wait.timed_out(self.timeout)))
             self.hook.delete_sentinel(self._wait)
             # As after a deferral.
             raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from None
@@ -240,7 +245,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         if self.deferrable:
             # Within the sensor's own loop, so that whatever it does with errors holds here too.
             self._defer(self.timeout)
-        self.log.info("No proof yet for %s", self._wait.status())
+        self._wait.tell(self.log, self._until)
         return False
 
     def execute_complete(self, context: Context, event: Any, seen: str = "") -> str | list[str]:
@@ -258,7 +263,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
             raise_for_status(event)
         except MutationTimeoutError as timeout:
             self.hook.delete_sentinel(self._wait)
-            raise AirflowSensorTimeout(str(timeout)) from None
+            raise AirflowSensorTimeout(of_a_failure(str(timeout))) from None
         if part:
             known = {*unpack(self._awaited.ids, seen), *event["mutation_ids"]}
             self._wait.pending = [each for each in self._wait.pending if each.mutation_id not in known]
@@ -273,10 +278,18 @@ class VectorizeMutationSensor(BaseSensorOperator):
         """Go on after a deferral; Airflow 2 forgets ``never_fail`` there."""
         try:
             return super().resume_execution(next_method, next_kwargs, context)
+        except AirflowSkipException as skip:
+            self._say_why(skip)
+            raise
         except AirflowException as error:
             if self.never_fail:
                 raise AirflowSkipException(str(error)) from error
             raise
+
+    def _say_why(self, skip: AirflowSkipException) -> None:
+        """Log what a skip is due to: Airflow says of ``soft_fail`` only that it is set."""
+        if (cause := skip.__cause__) is not None:
+            self.log.warning("%s", in_short_lines(f"Skipped: {cause}"))
 
     def on_kill(self) -> None:
         """End the wait."""
@@ -297,12 +310,8 @@ class VectorizeMutationSensor(BaseSensorOperator):
                 context["ti"], sorted(direct), sorted(self.get_flat_relative_ids(upstream=True) - direct)
             )
             if missing := awaited.missing:
-                self.log.info(
-                    "No upstream task has a report on %d mutation(s), such as %s: only the mutation itself or a fence "
-                    "proves them",
-                    len(missing),
-                    missing[0],
-                )
+                what = f"No upstream task has a report on {len(missing)} mutation(s), such as {missing[0]}: "
+                self.log.info("%s", in_short_lines(f"{what}only the mutation itself or a fence proves them"))
         reports = awaited.reports
         self._wait = self.hook.begin_wait(
             index_name or self.hook.resolve_index_name(awaited.index_name(self.index_name)),
@@ -320,6 +329,14 @@ class VectorizeMutationSensor(BaseSensorOperator):
         seen = pack(self._awaited.ids, (each for each in self._awaited.ids if each not in pending))
         arguments = deferral(self.conn_id, self._wait, self.poke_interval, timeout, deadline=deadline)
         self.defer(**arguments, kwargs={"seen": seen})
+
+    def _end_of_time(self, context: Context) -> datetime | None:
+        """Give the deadline of this life, in `reschedule` mode as far as Airflow tells it, from 3 on."""
+        begun: datetime | None = datetime.now(UTC)
+        if self.reschedule:
+            first = getattr(context["ti"], "get_first_reschedule_date", None)
+            begun = None if first is None else first(context) or begun
+        return begun and begun + timedelta(seconds=self.timeout)
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         # What Airflow would sleep through, so that a task that is told to stop ends at once.

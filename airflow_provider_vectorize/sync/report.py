@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from airflow_provider_vectorize.ingest.account import MAX_MUTATION_IDS
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.visibility import Probe, Target
 
@@ -62,7 +63,7 @@ class SyncReport:
         data |= {
             "operation": "sync",
             "mutation_id": self.mutation_id,
-            "mutation_ids": [*data["mutation_ids"], *self.delete_mutations][-1000:],
+            "mutation_ids": [*data["mutation_ids"], *self.delete_mutations][-MAX_MUTATION_IDS:],
             "messages": [*data["messages"], *self.messages],
             "added": self.added,
             "changed": self.changed,

@@ -14,6 +14,7 @@ from asgiref.sync import sync_to_async
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError
 from airflow_provider_vectorize.runtime.storage import Place, Settling, Source, described, places_of, snapshot
+from airflow_provider_vectorize.wording import in_short_lines
 
 #: Seconds after a deadline in which a look that is under way still counts.
 GRACE_SECONDS = 30.0
@@ -102,7 +103,8 @@ class VectorizeObjectTrigger(BaseTrigger):
             except SourceError as error:
                 if error.permanent:
                     raise
-                self.log.warning("Not there yet, since the storage cannot say: %s", error)
+                what = f"Not there yet, since the storage cannot say: {error}"
+                self.log.warning("%s", in_short_lines(what))
                 obstacle = f"; the last look failed: {error}"
             if late:
                 return {"status": "timeout", "message": f"Waited for {described(self.source)}{obstacle}"}

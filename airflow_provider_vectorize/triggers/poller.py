@@ -18,6 +18,7 @@ from airflow_provider_vectorize.client.errors import VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.visibility import Target, Visible
 from airflow_provider_vectorize.waiting import Claim, Fencer, Look, Wait, look, refuse_to_sleep
+from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
@@ -83,8 +84,7 @@ class PolledWait(Wait):
     def fail(self, error: Exception) -> None:
         """Take in that a look has failed: a permanent error ends the wait, and so does a bug."""
         super().fail(error)
-        passing = isinstance(error, VectorizeError) and not error.permanent
-        if not passing and not self.ended.done():
+        if not _passing(error) and not self.ended.done():
             self.ended.set_exception(error)
 
 
@@ -143,9 +143,9 @@ class SharedPoll:
                 self._thread, self._look, claims, writer
             )
         except Exception as error:  # noqa: BLE001  # whatever it is, those who wait must hear of it
-            log.warning(
-                "Could not look at index %r for %d waits: %s", self._index_name, len(self._waits), error
-            )
+            if _passing(error):  # what ends the waits, they say themselves
+                what = f"Could not look at index {self._index_name!r} for {len(self._waits)} waits: {error}"
+                log.warning("%s", in_short_lines(what))
             for wait in self._waits:
                 wait.fail(error)
         else:
@@ -187,6 +187,10 @@ class SharedPoll:
                 await asyncio.wait_for(self._changed.wait(), left)
             except TimeoutError:
                 return
+
+
+def _passing(error: Exception) -> bool:
+    return isinstance(error, VectorizeError) and not error.permanent
 
 
 def _ids(claim: Claim) -> set[str]:

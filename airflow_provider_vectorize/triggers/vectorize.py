@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from airflow.providers.common.compat.connection import get_async_connection
@@ -30,6 +30,7 @@ from airflow_provider_vectorize.triggers.objects import VectorizeObjectTrigger
 from airflow_provider_vectorize.triggers.poller import PolledWait, SharedPoll
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait
+from airflow_provider_vectorize.wording import in_short_lines, of_a_failure
 
 __all__ = [
     "VectorizeMutationTrigger",
@@ -43,8 +44,6 @@ __all__ = [
 MAX_TARGET_BYTES = 3_500
 #: Fences that a trigger takes along, the last ones.
 MAX_STORED_FENCES = 5
-#: Seconds between two lines in the log that say what is waited for.
-STATUS_SECONDS = 60.0
 
 
 def grace(interval: float) -> float:
@@ -147,7 +146,6 @@ class VectorizeMutationTrigger(BaseTrigger):
                 raise
             return self._event("timeout", message=str(wait.timed_out(self.timeout)))
         except VectorizeError as error:
-            self.log.error("The wait has failed: %s", error)  # noqa: TRY400  # expected, and said in full
             return self._event("failed", message=str(error), permanent=error.permanent)
         # Here and not in the poll, which runs in the context of whoever started it.
         wait.log_evidence(self.log)
@@ -178,9 +176,9 @@ class VectorizeMutationTrigger(BaseTrigger):
             wait.begin()
 
     async def _ended(self, wait: PolledWait) -> None:
-        until = datetime.fromtimestamp(wait.deadline).astimezone()
-        while not (await asyncio.wait({wait.ended}, timeout=STATUS_SECONDS))[0]:
-            self.log.info("Waiting until %s for %s", f"{until:%H:%M:%S}", wait.status())
+        until = datetime.fromtimestamp(wait.deadline, UTC)
+        while not (await asyncio.wait({wait.ended}, timeout=wait.interval))[0]:
+            wait.tell(self.log, until)
         return wait.ended.result()
 
     async def _settings(self, wait: PolledWait) -> ConnectionSettings:
@@ -195,7 +193,7 @@ class VectorizeMutationTrigger(BaseTrigger):
                 raise InvalidArgumentError(f"there is no connection {self.conn_id!r}: {error}") from error
             except Exception as error:  # noqa: BLE001  # whatever a secrets backend may raise
                 failure = f"connection {self.conn_id!r} could not be looked up: {error!r}"
-                self.log.warning("The %s", failure)
+                self.log.warning("%s", in_short_lines(f"The {failure}"))
                 wait.fail(VectorizeError(failure))
             if last:
                 raise wait.timed_out(self.timeout)
@@ -277,6 +275,7 @@ def raise_for_status(event: Mapping[str, Any]) -> None:
         case "timeout":
             raise MutationTimeoutError(event["message"])
         case "failed":
-            raise (AirflowFailException if event["permanent"] else AirflowException)(event["message"])
+            kind = AirflowFailException if event["permanent"] else AirflowException
+            raise kind(of_a_failure(event["message"]))
         case unknown:
             raise AirflowException(f"The trigger sent a status that this version does not know: {unknown!r}")

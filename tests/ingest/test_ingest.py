@@ -121,6 +121,12 @@ def test_the_report_is_json_and_tells_what_was_done(tmp_path):
     assert (data["retries"], data["stopped_at"], data["unsettled"]) == (0, None, [])
 
 
+def test_in_the_report_counts_come_first_and_ids_last():
+    names = list(ingest(FakeClient(), "docs", records(1)).to_dict())
+    assert names[:4] == ["accepted", "rejected", "superseded", "rejects"]
+    assert names[-3:] == ["mutation_id", "mutation_ids", "probes"]
+
+
 def test_messages_and_retries_of_the_api_are_in_the_report():
     class Chatty(FakeClient):
         def upsert(self, *args):
@@ -132,9 +138,10 @@ def test_messages_and_retries_of_the_api_are_in_the_report():
     assert report.messages == ("be quick",)
 
 
-def test_only_the_last_1000_mutation_ids_are_kept():
-    report = ingest(FakeClient(), "docs", records(1_010), options=IngestOptions(max_batch_vectors=1))
-    assert (report.batches, len(report.mutation_ids)) == (1_010, 1_000)
+def test_only_the_last_20_mutation_ids_are_kept():
+    client = FakeClient()
+    report = ingest(client, "docs", records(30), options=IngestOptions(max_batch_vectors=1))
+    assert (report.batches, report.mutation_ids) == (30, tuple(client.mutations[-20:]))
     assert report.mutation_ids[-1] == report.mutation_id
 
 
@@ -566,3 +573,23 @@ def test_text_and_rejects_of_a_chunk_have_one_budget():
         if full is not None:
             sizes.append(full.kept.size + sum(len(full.line(each)) for each in full.entries.values()))
     assert set(sizes) == {1_000}
+
+
+@pytest.mark.parametrize("connection", [None, "mine"])
+@pytest.mark.parametrize("kind", ["files", "text", "iterable"])
+def test_the_first_line_of_the_log_says_what_is_loaded_where_to_and_by_what(
+    tmp_path, caplog, kind, connection
+):
+    text = ndjson(records(200))
+    paths = [tmp_path / "a.ndjson", tmp_path / "b.ndjson"]
+    for path in paths:
+        path.write_bytes(text)
+    given, extent = {
+        "files": (list(map(source_file, paths)), f"2 files, {2 * len(text) / 1e6:.1f} MB"),
+        "text": (text, f"text, {len(text) / 1e6:.1f} MB"),
+        "iterable": (iter(records(3)), "vectors"),
+    }[kind]
+    with caplog.at_level("INFO"):
+        ingest(FakeClient(), "docs", given, connection=connection)
+    by = "" if connection is None else ", by connection 'mine'"
+    assert caplog.messages[0] == f"Loading {extent} into index 'docs', 32 dimensions{by}"

@@ -398,3 +398,57 @@ def test_an_error_names_the_first_refused_records_and_counts_the_rest():
     assert text.splitlines()[0] == "s, line 1: r [c]"
     assert text.endswith("... and 5 more")
     assert len(text.splitlines()) == 21
+
+
+class TestGreenWithRefusedRecords:
+    def load(self, folder=None, **more):
+        items = [*records(5), *({"id": f"bad-{number}"} for number in range(25)), record(6, values=[1.0])]
+        rejects = None if folder is None else RejectsFolder(FS, str(folder), f"file://{folder}")
+        return ingest(FakeClient({"id-3"}), "docs", items, options=rejecting(), rejects=rejects, **more)
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_a_warning_names_the_first_20_and_the_folder(self, tmp_path, caplog, kept):
+        self.load(tmp_path if kept else None)
+        [text] = [row.getMessage() for row in caplog.records if row.levelname == "WARNING"]
+        where = f", all of them in file://{tmp_path}" if kept else ""
+        assert text.replace("\n", " ").startswith(
+            f"Load into docs: green without these. Refused records (27{where}): vectors, line 6 (id 'bad-0')"
+        )
+        lines = text.splitlines()[-21:]
+        assert [f"bad-{number}" in line for number, line in enumerate(lines[:20])] == [True] * 20
+        assert lines[20:] == ["... and 7 more"]
+        assert lines[0].endswith("[invalid_values]")
+
+    @pytest.mark.parametrize("kept", [True, False])
+    def test_the_report_has_the_folder_and_a_count_for_each_code(self, tmp_path, kept):
+        assert self.load(tmp_path if kept else None).to_dict()["rejects"] == {
+            "folder": f"file://{tmp_path}" if kept else None,
+            "codes": {"invalid_values": 25, "wrong_dimensions": 1, "40012": 1},
+        }
+
+    def test_without_any_there_is_neither(self, tmp_path, caplog):
+        report = ingest(FakeClient(), "docs", records(3), rejects=RejectsFolder(FS, str(tmp_path), "x"))
+        assert report.rejects == {"folder": None, "codes": {}}
+        assert not [row for row in caplog.records if row.levelname == "WARNING"]
+
+    def test_the_next_try_counts_those_of_the_earlier_ones_as_well(self, tmp_path):
+        path, store = tmp_path / "in.ndjson", Store()
+        path.write_bytes(ndjson([{"id": "bad"}, *records(3), record(9, values=[1.0])]))
+
+        def fail_on_the_second(body):
+            if b"id-1" in body:
+                raise TransportError("no answer")
+
+        options = rejecting(max_batch_vectors=1, max_in_flight=1)
+        with pytest.raises(TransportError) as raised:
+            ingest(
+                FakeClient(before=fail_on_the_second),
+                "docs",
+                [source_file(path)],
+                options=options,
+                checkpoint=store,
+            )
+        assert raised.value.report.rejects["codes"] == {"invalid_values": 1}
+        report = ingest(FakeClient(), "docs", [source_file(path)], options=options, checkpoint=store)
+        assert report.resumed_from is not None
+        assert report.rejects["codes"] == {"invalid_values": 1, "wrong_dimensions": 1}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 import logging
 import os
 import threading
@@ -18,7 +17,7 @@ from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
-from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, Instance, Store, ndjson, vectors
 
 try:
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor  # noqa: F401
@@ -142,26 +141,6 @@ def test_a_retry_that_cannot_go_on_starts_again_and_says_so(
     assert sorted(client.list_vectors(INDEX)) == list("abcdefghij")
     assert ended.xcom("upsert", "report")["probes"] == []
     assert "An earlier try cannot be continued, so the load starts again" in ended.log
-
-
-class Store(dict):
-    def set(self, key, value):
-        self[key] = json.loads(json.dumps(value))
-
-    def delete(self, key):
-        self.pop(key, None)
-
-
-class Instance:
-    dag_id, run_id, task_id, map_index = "dag", "run", "load", -1
-
-    def __init__(self, try_number, max_tries):
-        self.try_number = try_number
-        self.max_tries = max_tries
-        self.pushed = {}
-
-    def xcom_push(self, key, value):
-        self.pushed[key] = value
 
 
 def attempt(operator, store, try_number, max_tries=1):
