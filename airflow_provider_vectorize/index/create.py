@@ -14,8 +14,8 @@ from airflow_provider_vectorize.client.errors import (
     IndexExistsError,
     IndexNotFoundError,
     IngestAbortedError,
+    MetadataIndexExistsError,
     MutationTimeoutError,
-    VectorizeApiError,
 )
 from airflow_provider_vectorize.client.limits import MAX_UPLOAD_VECTORS
 from airflow_provider_vectorize.client.types import Index, MetadataIndex, MetadataIndexType
@@ -25,9 +25,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two looks at an index that is not yet what it shall be.
 LOOK_SECONDS = 2.0
-
-#: The API's code for a metadata index that exists.
-METADATA_INDEX_EXISTS = 40004
 
 IfExists = Literal["skip", "fail"]
 OnLate = Literal["fail", "create"]
@@ -160,9 +157,8 @@ def _create_metadata_index(
 ) -> None:
     try:
         client.create_metadata_index(index_name, name, kind)
-    except VectorizeApiError as error:
-        if error.code != METADATA_INDEX_EXISTS:  # else: somebody else was faster, with whatever type
-            raise
+    except MetadataIndexExistsError:
+        pass  # somebody else was faster, with whatever type
     else:
         log.info("Index %r: created the metadata index %r (%s)", index_name, name, kind)
 
