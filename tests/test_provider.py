@@ -34,9 +34,11 @@ PARTS = {
         "loads",
         "queries",
         "sync",
+        "uploads",
+        "verify",
         "waits",
     ),
-    "operators": ("common", "deletes", "resolving"),
+    "operators": ("common", "deletes", "resolving", "verifying"),
     "sensors": ("mutations",),
     "triggers": ("poller",),
 }

@@ -274,7 +274,12 @@ class SyncGuardError(VectorizeError):
 
 
 class VerificationError(VectorizeError):
-    """The index does not hold what the source says; the text names ids and what differs."""
+    """The index does not hold what the source says; the text names ids and what differs.
+
+    :ivar ids: all of the expected ids that are missing or differ, as far as they were looked for.
+    """
+
+    ids: list[str] | tuple[str, ...] = ()
 
 
 class WaitAbortedError(VectorizeError):

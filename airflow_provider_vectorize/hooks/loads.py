@@ -24,8 +24,8 @@ from airflow_provider_vectorize.runtime.storage import (
     source_files,
     split_source,
 )
-from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
+from airflow_provider_vectorize.sync.expected import Expected, Witness
 
 Operation = Literal["upsert", "insert"]
 #: NDJSON text, or an iterable of mappings or of lines, such as an open file.
@@ -58,40 +58,6 @@ class LoadOptions(TypedDict, total=False):
 class LoadMethods(ConnectedHook):
     """Load vectors."""
 
-    def upsert(
-        self,
-        index_name: str | None = None,
-        *,
-        source: Source | None = None,
-        vectors: Vectors | None = None,
-        **options: Unpack[LoadOptions],
-    ) -> Report:
-        """Load vectors, replacing those whose id exists.
-
-        In a task on Airflow 3.3 and later, a load from ``source`` that is tried again goes on where it stopped.
-
-        :param index_name: default: the connection's.
-        :param source: a path or glob, a piece as :meth:`split` gives it, or a list of these, plain or ``.gz``: NDJSON,
-            one vector a line.
-        :param vectors: instead of ``source``: NDJSON text, or mappings with ``id``, ``values`` and, if need be,
-            ``namespace`` and ``metadata``, or lines as bytes or str; a generator or an open file is read as it goes.
-        :param options: :class:`LoadOptions`.
-        :raises InvalidArgumentError: naming an option that is wrong, or unknown.
-        :raises VectorizeError: see :mod:`airflow_provider_vectorize.client.errors`.
-        """
-        return self._load_in_task("upsert", index_name, source, vectors, options)
-
-    def insert(
-        self,
-        index_name: str | None = None,
-        *,
-        source: Source | None = None,
-        vectors: Vectors | None = None,
-        **options: Unpack[LoadOptions],
-    ) -> Report:
-        """Load vectors, leaving those whose id exists as they are; otherwise as :meth:`upsert`."""
-        return self._load_in_task("insert", index_name, source, vectors, options)
-
     def split(self, source: Source, parts: int = 32) -> list[dict[str, Any]]:
         """Cut big files into pieces for many workers; needs no connection to Vectorize.
 
@@ -119,6 +85,7 @@ class LoadMethods(ConnectedHook):
         checkpoint: Checkpoint | None = None,
         stop: threading.Event | None = None,
         tried_before: bool = False,
+        expected: Expected | None = None,
         **options: Unpack[LoadOptions],
     ) -> Report:
         """Run a load; the operators' way in. See :meth:`upsert` for what is not named here.
@@ -126,6 +93,7 @@ class LoadMethods(ConnectedHook):
         :param checkpoint: where to go on, and where to note how far the load got; the caller clears it.
         :param stop: ends the load once it is set.
         :param tried_before: an earlier try may have sent something.
+        :param expected: takes note of the records that this try reads, for a verification.
         """
         records, load, rejects = self._prepared(operation, source, vectors, options)
         name = self.resolve_index_name(index_name)
@@ -145,6 +113,7 @@ class LoadMethods(ConnectedHook):
             checkpoint=checkpoint,
             stop=stop,
             tried_before=tried_before,
+            follower=None if expected is None else Witness(expected),
             connection=self.conn_id,
         )
         self._announce(report)
@@ -210,27 +179,3 @@ class LoadMethods(ConnectedHook):
         for uri in filter(None, map(asset_uri, files)):
             collector.add_input_asset(context=self, uri=uri)
         collector.add_output_asset(context=self, uri=index_uri(self.settings.account_id, report.index_name))
-
-    def _load_in_task(
-        self,
-        operation: Operation,
-        index_name: str | None,
-        source: Any,
-        vectors: Any,
-        options: LoadOptions,
-    ) -> Report:
-        run = TaskRun.current()
-        checkpoint = run.checkpoint(operation, self.conn_id, index_name, source)
-        report = self.load(
-            operation,
-            index_name,
-            source=source,
-            vectors=vectors,
-            checkpoint=checkpoint,
-            stop=run.stop,
-            tried_before=run.tried_before,
-            **options,
-        )
-        if checkpoint is not None:
-            checkpoint.clear()
-        return report

@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeAlias, Unpack
+from typing import Any, TypeAlias, Unpack
 
-from airflow_provider_vectorize.hooks.loads import LoadMethods, LoadOptions, Vectors
-from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
+from airflow_provider_vectorize.client.errors import VectorizeError, VerificationError
+from airflow_provider_vectorize.hooks.loads import LoadOptions, Vectors
+from airflow_provider_vectorize.hooks.verify import VerifyMethods, witness
 from airflow_provider_vectorize.runtime.storage import Path, Source, manifest_place
 from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
-from airflow_provider_vectorize.sync.engine import sync
+from airflow_provider_vectorize.sync.engine import doubt, sync
 from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.folder import Folder
 from airflow_provider_vectorize.sync.following import Changes
 from airflow_provider_vectorize.sync.manifest import Manifest
-from airflow_provider_vectorize.sync.options import SyncOptions
+from airflow_provider_vectorize.sync.options import SyncOptions, Verify, changed_by_property
 from airflow_provider_vectorize.sync.plan import Plan, plan
 from airflow_provider_vectorize.sync.report import SyncReport
-from airflow_provider_vectorize.sync.verify import VerifyReport, expecting, read
-from airflow_provider_vectorize.sync.verify import verify as run_verify
+from airflow_provider_vectorize.sync.verify import VerifyReport
 
 #: Makes the vectors, and is given what the index is known to hold: it need not make what is ``unchanged``.
 Maker: TypeAlias = Callable[[Changes], Iterable[Mapping[str, Any] | bytes]]
 
 
-class SyncMethods(LoadMethods):
+class SyncMethods(VerifyMethods):
     """Keep an index true to its source."""
 
     def sync(
@@ -43,8 +43,8 @@ class SyncMethods(LoadMethods):
         force: bool = False,
         reconcile: bool = False,
         dry_run: bool = False,
-        expected: Expected | None = None,
-        stop: threading.Event | None = None,
+        verify: Verify = "none",
+        verify_sample: int = 1000,
         **options: Unpack[LoadOptions],
     ) -> SyncReport:
         """Make an index hold, of the ids that a manifest manages, exactly the records of a source.
@@ -67,14 +67,55 @@ class SyncMethods(LoadMethods):
         :param reconcile: list the index first: send what it lacks, and delete what begins with ``id_prefix`` and is not
             in the source, whoever wrote it.
         :param dry_run: only report: send nothing, and leave the manifest as it is.
-        :param expected: takes note of the records of the source, for a verification.
-        :param stop: ends the sync once it is set.
+        :param verify: ``sample`` or ``all``: wait until the sync can be seen, as :meth:`wait_for_mutation` does by
+            default, then read so many of the source's records back and compare them; of those that were not made since
+            they are unchanged, what ``changed_by`` names.
+        :param verify_sample: records of the sample.
         :param options: of the load, :class:`~airflow_provider_vectorize.hooks.loads.LoadOptions`.
         :raises SyncGuardError: it would have deleted on doubtful word; nothing was deleted.
         :raises ManifestError: another run has the manifest, it is damaged, or its folder cannot be used.
+        :raises VerificationError: naming ids and what differs.
         :raises VectorizeError: what the load raises.
         """
-        refuse_leftovers(id_prefix=id_prefix)
+        how = SyncOptions(
+            changed_by=changed_by_property(changed_by, options.get("columns")),
+            id_prefix=id_prefix,
+            max_delete_fraction=max_delete_fraction,
+            min_records=min_records,
+            force=force,
+            reconcile=reconcile,
+            dry_run=dry_run,
+        )
+        with witness(verify, verify_sample, "upsert") as expected:
+            report = self.run_sync(
+                index_name, manifest, how, source=source, vectors=vectors, expected=expected, **options
+            )
+            if expected is not None and not dry_run:
+                if report.mutation_id is not None:
+                    self.wait_for_mutation(report.index_name, report.target())
+                self.verify_sync(
+                    report.to_dict(), expected, manifest, how, verify=verify, verify_sample=verify_sample
+                )
+        return report
+
+    def run_sync(
+        self,
+        index_name: str | None,
+        manifest: Path,
+        how: SyncOptions,
+        *,
+        source: Source | None = None,
+        vectors: Vectors | Maker | None = None,
+        expected: Expected | None = None,
+        stop: threading.Event | None = None,
+        **options: Unpack[LoadOptions],
+    ) -> SyncReport:
+        """Run a sync; the operators' way in. See :meth:`sync` for what is not named here.
+
+        :param expected: takes note of the records of the source, for a verification.
+        :param stop: ends the sync once it is set.
+        """
+        refuse_leftovers(id_prefix=how.id_prefix)
         records, load, rejects = self._prepared("upsert", source, vectors, options)
         place = manifest_place(manifest)
         task = TaskRun.current()
@@ -84,73 +125,59 @@ class SyncMethods(LoadMethods):
             records,
             Manifest(Folder(place.fs, place.path, place.name)),
             options=load,
-            how=SyncOptions(
-                changed_by=changed_by,
-                id_prefix=id_prefix,
-                max_delete_fraction=max_delete_fraction,
-                min_records=min_records,
-                force=force,
-                reconcile=reconcile,
-                dry_run=dry_run,
-            ),
+            how=how,
             rejects=rejects,
             run=task.name,
             witness=expected,
             stop=stop or task.stop,
         )
-        if not dry_run:
+        if not how.dry_run:
             self._announce(report.load)
         return report
 
-    def verify(
+    def verify_sync(
         self,
-        index_name: str | None = None,
+        report: Mapping[str, Any],
+        expected: Expected | None,
+        manifest: Path,
+        how: SyncOptions,
         *,
-        source: Source | None = None,
-        vectors: Vectors | None = None,
-        verify: Literal["sample", "all"] = "sample",
-        verify_sample: int = 1000,
-        ids: bool = False,
-        id_prefix: str | None = None,
-        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
-        stop: threading.Event | None = None,
-        **options: Unpack[LoadOptions],
+        verify: Verify,
+        verify_sample: int,
+        **load: Any,
     ) -> VerifyReport:
-        """Read an index back and compare it with a source: float32 values, namespace and metadata.
+        """Verify a sync that can be seen. What differs is taken down in the manifest: the next sync sends it again.
 
-        It should be done once the load can be seen. What differs is read again before it counts.
-
-        :param index_name: the index; None: the connection's.
-        :param source: as for :meth:`upsert`.
-        :param vectors: as for :meth:`upsert`; it is used up.
-        :param verify: ``sample``, or ``all`` records, 20 a request.
-        :param verify_sample: records of the sample.
-        :param ids: compare the sets of ids too, which lists the index: what the source has not is red.
-        :param id_prefix: with ``ids``: look only at ids that begin so.
-        :param requests_per_minute: pace, 1 to 12,000; the API allows 240 to all that one token does.
-        :param stop: ends it once it is set.
-        :param options: of the load.
-        :raises VerificationError: naming ids and what differs.
+        The parameters are those of :meth:`run_sync` and :meth:`verify_load`.
         """
-        refuse_leftovers(id_prefix=id_prefix)
-        records, load, _ = self._prepared("upsert", source, vectors, options)
-        name = self.resolve_index_name(index_name)
-        with expecting(verify, verify_sample, ids=ids) as expected:
-            read(
-                records,
+        try:
+            return self.verify_load(
+                report,
                 expected,
-                dimensions=self.conn.get_index(name).dimensions,
-                options=load,
+                operation="upsert",
+                verify=verify,
+                verify_sample=verify_sample,
+                changed_by=how.changed_by,
+                **load,
             )
-            return run_verify(
-                self.conn,
-                name,
-                expected,
-                ids=ids,
-                id_prefix=id_prefix,
-                requests_per_minute=requests_per_minute,
-                stop=stop,
-            )
+        except VerificationError as error:
+            place = manifest_place(manifest)
+            folder = Manifest(Folder(place.fs, place.path, place.name))
+            try:
+                doubt(
+                    self.conn,
+                    report["index_name"],
+                    error.ids,
+                    folder,
+                    how=how,
+                    run=TaskRun.current().name,
+                )
+            except VectorizeError as failure:
+                self.log.warning("What differs could not be taken down in the manifest: %s", failure)
+            else:
+                note = f"{len(error.ids)} ids are taken down as unknown in {place.name}: the next sync sends them again"
+                error.args = (f"{error}\n{note}",)
+            raise
 
     def plan(
         self,

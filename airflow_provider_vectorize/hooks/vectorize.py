@@ -8,15 +8,12 @@ from airflow_provider_vectorize import get_provider_info
 from airflow_provider_vectorize.hooks.deletes import DeleteMethods
 from airflow_provider_vectorize.hooks.exports import ExportMethods
 from airflow_provider_vectorize.hooks.indexes import IndexMethods
-from airflow_provider_vectorize.hooks.loads import LoadMethods
 from airflow_provider_vectorize.hooks.queries import QueryMethods
 from airflow_provider_vectorize.hooks.sync import SyncMethods
-from airflow_provider_vectorize.hooks.waits import WaitMethods
+from airflow_provider_vectorize.hooks.uploads import UploadMethods
 
 
-class VectorizeHook(
-    SyncMethods, LoadMethods, WaitMethods, IndexMethods, QueryMethods, ExportMethods, DeleteMethods
-):
+class VectorizeHook(SyncMethods, UploadMethods, IndexMethods, QueryMethods, ExportMethods, DeleteMethods):
     """Talk to Cloudflare Vectorize.
 
     :param conn_id: a connection of type ``vectorize``: login is the account ID, password the API token.

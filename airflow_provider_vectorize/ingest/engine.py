@@ -105,7 +105,7 @@ def ingest(
         given 1.5 seconds and then cut, the checkpoint is stored. A read of the source that hangs is not interrupted.
     :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
         record can be known to differ from what the index will show.
-    :param follower: may leave records out, and is told of all that is sent; then nothing to load is no error.
+    :param follower: may leave records out, and is told of all that is sent.
     :param connection: what the client was made of, for the log.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
@@ -150,14 +150,7 @@ def ingest(
 
     load = Load(
         source,
-        Checker(
-            index.dimensions,
-            namespace=options.namespace,
-            compact=options.compact,
-            max_bytes=options.max_batch_bytes,
-            mark=None if follower is None else follower.mark,
-            drop_nulls=options.drop_nulls,
-        ),
+        Checker.of(options, index.dimensions, None if follower is None else follower.mark),
         _sender(client, index_name, options),
         options,
         account,
@@ -175,7 +168,7 @@ def ingest(
         if not account.complete:
             load.run()
             remark(index_name, account, options, load.checker)
-        judge(account, options, partial=follower is not None)
+        judge(account, options, partial=follower is not None and follower.partial)
     except VectorizeError as error:
         error.report = report(failed=True)
         blind = tried_before and known is None

@@ -13,6 +13,9 @@ from airflow_provider_vectorize.ingest.records import Record
 class Follower(Protocol):
     """Told in the thread that loads, in this order for every chunk. What it raises ends the load."""
 
+    #: It may leave records out, so that there may be nothing to load.
+    partial: bool
+
     def mark(self, record: Mapping[str, Any]) -> bytes:
         """Mark a checked record; the mark stays with it, as ``Record.mark`` and ``Entry.mark``.
 

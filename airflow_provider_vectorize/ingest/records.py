@@ -12,7 +12,7 @@ import json
 import math
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -27,6 +27,7 @@ from airflow_provider_vectorize.ingest.diagnosis import short
 from airflow_provider_vectorize.ingest.flaws import FlawError as FlawError
 from airflow_provider_vectorize.ingest.glance import glance
 from airflow_provider_vectorize.ingest.metadata import repeats_a_key, settled
+from airflow_provider_vectorize.ingest.options import IngestOptions
 
 #: Longest line of NDJSON that is read.
 MAX_LINE_BYTES = 1024 * 1024
@@ -101,6 +102,18 @@ class Checker:
         self._drop_nulls = drop_nulls
         #: Fields of records that the API does not document; they are sent as they are.
         self.undocumented: set[str] = set()
+
+    @classmethod
+    def of(cls, options: IngestOptions, dimensions: int, mark: Callable[[Json], bytes] | None = None) -> Self:
+        """Make the checker of a load, so that whoever reads its source takes for a record what it does."""
+        return cls(
+            dimensions,
+            namespace=options.namespace,
+            compact=options.compact,
+            max_bytes=options.max_batch_bytes,
+            mark=mark,
+            drop_nulls=options.drop_nulls,
+        )
 
     def check(self, data: object) -> Record:
         """Check a record.

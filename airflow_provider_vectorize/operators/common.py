@@ -7,11 +7,18 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException, get_current_context
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    conf,
+    get_current_context,
+)
 
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.wording import of_a_failure
+
+DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
 @contextmanager

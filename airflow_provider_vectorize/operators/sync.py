@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, BaseOperator, Context
+from airflow.providers.common.compat.sdk import BaseOperator, Context
 
-from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
-from airflow_provider_vectorize.operators.common import fail_fast, given, refuse_without_effect
+from airflow_provider_vectorize.operators.common import fail_fast, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
-from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload, Vectors
-from airflow_provider_vectorize.sync.options import SyncOptions, check_verify
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpload, Vectors
+from airflow_provider_vectorize.sync.options import SyncOptions, changed_by_property, check_verify
 
 if TYPE_CHECKING:
     from airflow_provider_vectorize.runtime.storage import Source
-    from airflow_provider_vectorize.runtime.task import TaskRun
+    from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
     from airflow_provider_vectorize.sync.expected import Expected
     from airflow_provider_vectorize.sync.report import SyncReport
+    from airflow_provider_vectorize.sync.verify import VerifyReport
 
 DEFAULTS = SyncOptions()
 
@@ -39,7 +39,7 @@ class VectorizeSyncOperator(VectorizeUpload):
     :param manifest: folder for what the index is known to hold, in anything that Airflow's object storage reaches; of
         this source and this index alone. Templated.
     :param changed_by: ``record``: a record has changed when its float32 values, namespace or metadata have;
-        ``metadata.FIELD``: when that field has, whatever else has.
+        ``metadata.FIELD``, or a column that ``columns`` puts into the metadata: when that field has, whatever else has.
     :param id_prefix: every id of the source must begin so. Templated.
     :param max_delete_fraction: of the managed ids, so many may go at once, 0 to 1; more is red, and nothing is deleted.
     :param min_records: a source of fewer records is taken for partial: red, and nothing is deleted.
@@ -47,9 +47,6 @@ class VectorizeSyncOperator(VectorizeUpload):
     :param reconcile: list the index first: send what it lacks, and delete what begins with ``id_prefix`` and is not in
         the source, whoever wrote it.
     :param dry_run: only report: send nothing, and leave the manifest as it is.
-    :param verify: after the wait, read ``sample`` or ``all`` of the source's records back; needs
-        ``wait_for_completion=True``, and waits in the worker.
-    :param verify_sample: records of the sample.
     """
 
     template_fields: Sequence[str] = (*VectorizeUpload.template_fields, "manifest", "id_prefix")
@@ -66,8 +63,6 @@ class VectorizeSyncOperator(VectorizeUpload):
         force: bool = False,
         reconcile: bool = False,
         dry_run: bool = False,
-        verify: Literal["none", "sample", "all"] = "none",
-        verify_sample: int = 1000,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -79,67 +74,56 @@ class VectorizeSyncOperator(VectorizeUpload):
         self.force = force
         self.reconcile = reconcile
         self.only_report = dry_run  # Airflow has a method of the other name
-        self.verify = verify
-        self.verify_sample = verify_sample
-        SyncOptions(**self._how() | {"id_prefix": None})  # refuses what can never work; that one is templated
-        check_verify(verify, verify_sample, "none", "sample", "all")
+        self._how(id_prefix=None)  # refuses what can never work; that one is templated
         if self.unparsable_behavior != "error":
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: a sync has to know what was accepted, which unparsable_behavior="
                 f"{self.unparsable_behavior!r} hides"
             )
-        if verify != "none" and not self.wait_for_completion:
-            refuse_without_effect(self.task_id, "it needs wait_for_completion=True", verify=True)
-        if verify != "none" and self.deferrable:
-            if given(kwargs, "deferrable", self.deferrable, DEFAULT_DEFERRABLE):
-                refuse_without_effect(
-                    self.task_id, "what verify compares is in the worker, which waits", deferrable=True
-                )
-            self.deferrable = False
+        if dry_run:
+            refuse_without_effect(self.task_id, "a dry_run sends nothing", verify=self.verify != "none")
 
     def execute(self, context: Context) -> str | None:  # type: ignore[override]  # there may be nothing to send
-        """Sync, push the ``report``, wait and verify if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.runtime.task import TaskRun
+        """Sync, and return the mutation id."""
+        return self.upload(context)
 
-        self._run = run = TaskRun(context)
-        with fail_fast(), _expecting(self.verify, self.verify_sample) as expected:
-            report = self._sync(context, run, expected)
-            data = report.to_dict()
-            self.push_report(context, data)
-            if self.wait_for_completion and report.mutation_id is not None:
-                self._wait(run, data)
-            if expected is not None and not self.only_report:
-                from airflow_provider_vectorize.sync.verify import verify
+    def _checkpoint(self, run: TaskRun) -> None:
+        """None: the manifest tells what is there."""
 
-                found = verify(self.hook.conn, report.index_name, expected, stop=run.stop)
-                if self.do_xcom_push:
-                    context["ti"].xcom_push(key="verified", value=found.to_dict())
-        return report.mutation_id
+    def _send(
+        self, vectors: Any, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
+    ) -> SyncReport:
+        del checkpoint
+        return self.hook.run_sync(
+            self.index_name,
+            self.manifest,
+            self._how(),
+            source=self.source,
+            vectors=vectors,
+            expected=expected,
+            stop=run.stop,
+            **self._options(),
+        )
 
-    def _sync(self, context: Context, run: TaskRun, expected: Expected | None) -> SyncReport:
-        try:
-            return self.hook.sync(
-                self.index_name,
-                source=self.source,
-                vectors=self.given_vectors(context),
-                manifest=self.manifest,
-                expected=expected,
-                stop=run.stop,
-                **self._how(),
-                **self._options(),
-            )
-        except EmptySourceError as error:
-            if self.on_empty == "skip":
-                raise AirflowSkipException(str(error)) from error
-            raise
-        except VectorizeError as error:
-            if error.report is not None:
-                self.push_report(context, error.report.to_dict())
-            raise
+    def _compare(
+        self, run: TaskRun, report: Mapping[str, Any], expected: Expected | None, source_mark: str | None
+    ) -> VerifyReport:
+        return self.hook.verify_sync(
+            report,
+            expected,
+            self.manifest,
+            self._how(),
+            verify=self.verify,
+            verify_sample=self.verify_sample,
+            source=self.source,
+            source_mark=source_mark,
+            stop=run.stop,
+            **self._options(),
+        )
 
-    def _how(self) -> dict[str, Any]:
-        return {
-            "changed_by": self.changed_by,
+    def _how(self, **instead: Any) -> SyncOptions:
+        given = {
+            "changed_by": changed_by_property(self.changed_by, self.columns),
             "id_prefix": self.id_prefix,
             "max_delete_fraction": self.max_delete_fraction,
             "min_records": self.min_records,
@@ -147,6 +131,7 @@ class VectorizeSyncOperator(VectorizeUpload):
             "reconcile": self.reconcile,
             "dry_run": self.only_report,
         }
+        return SyncOptions(**given | instead)
 
 
 class VectorizeVerifyOperator(BaseOperator):
@@ -232,11 +217,3 @@ class VectorizeVerifyOperator(BaseOperator):
         """Let it end."""
         if self._run is not None:
             self._run.stop.set()
-
-
-def _expecting(verify: Literal["none", "sample", "all"], verify_sample: int) -> AbstractContextManager[Any]:
-    if verify == "none":
-        return nullcontext()
-    from airflow_provider_vectorize.sync.verify import expecting
-
-    return expecting(verify, verify_sample)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, Context, XComArg, conf
+from airflow.providers.common.compat.sdk import AirflowSkipException, Context, XComArg
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
@@ -16,6 +16,7 @@ from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.lineage import TellsLineage
 from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, push_links
 from airflow_provider_vectorize.operators.common import (
+    DEFAULT_DEFERRABLE,
     fail_fast,
     given,
     interval,
@@ -25,6 +26,7 @@ from airflow_provider_vectorize.operators.common import (
     seconds,
 )
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
+from airflow_provider_vectorize.operators.verifying import VERIFY_SAMPLE, VerifiesUpload
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
@@ -33,17 +35,18 @@ if TYPE_CHECKING:
     from airflow_provider_vectorize.ingest import Report
     from airflow_provider_vectorize.runtime.storage import Path, Source
     from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
+    from airflow_provider_vectorize.sync.expected import Expected
+    from airflow_provider_vectorize.sync.report import SyncReport
 
 #: What ``vectors`` takes: NDJSON text, mappings, what resolves to these, alone or in a list, or a callable that returns
 #: them.
 Vectors = str | bytes | Iterable[Mapping[str, Any] | XComArg] | XComArg | Callable[..., Any]
 
 DEFAULTS = IngestOptions()
-DEFAULT_DEFERRABLE = conf.getboolean("operators", "default_deferrable", fallback=False)
 COMPLETION_TIMEOUT = 600.0
 
 
-class VectorizeUpload(TellsLineage):
+class VectorizeUpload(TellsLineage, VerifiesUpload):
     """What the tasks that upload vectors have in common. Use one of its subclasses.
 
     :param index_name: the index; None: the connection's. Templated.
@@ -76,6 +79,10 @@ class VectorizeUpload(TellsLineage):
         what a slow generator has made is soon in the index.
     :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
         how many, so the report cannot count what was accepted.
+    :param verify: once the load can be seen, read ``sample`` or ``all`` of its records back (20 a request) and compare
+        float32 values, namespace and metadata; red names what differs. Needs ``wait_for_completion=True``. After a
+        deferral ``source`` is read once more; ``vectors`` are not, and are waited for in the worker.
+    :param verify_sample: records of the sample; default 1000.
     :param wait_for_completion: end only once the load can be seen.
     :param sentinel: of that wait: write one vector of a reserved id in the namespace ``airflow-fence``, read it back
         and delete it: a sure proof on an index that others write to all the time.
@@ -112,6 +119,8 @@ class VectorizeUpload(TellsLineage):
         max_in_flight: int = DEFAULTS.max_in_flight,
         flush_seconds: float = DEFAULTS.flush_seconds,
         unparsable_behavior: UnparsableBehavior = "error",
+        verify: Literal["none", "sample", "all"] = "none",
+        verify_sample: int = VERIFY_SAMPLE,
         wait_for_completion: bool = False,
         sentinel: bool = False,
         poll_interval: float | timedelta = 10.0,
@@ -138,6 +147,8 @@ class VectorizeUpload(TellsLineage):
         self.max_in_flight = max_in_flight
         self.flush_seconds = flush_seconds
         self.unparsable_behavior = unparsable_behavior
+        self.verify = verify
+        self.verify_sample = verify_sample
         self.wait_for_completion = wait_for_completion
         self.sentinel = sentinel
         self.poll_interval = interval(self.task_id, "poll_interval", poll_interval)
@@ -161,6 +172,7 @@ class VectorizeUpload(TellsLineage):
                 max_rejects=given(kwargs, "max_rejects", max_rejects, 0),
                 rejects_path=given(kwargs, "rejects_path", rejects_path, None),
             )
+        self._check_verify(kwargs)
         if self.waits_for_source and vectors is not None:
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: the sensor waits for a source; for vectors use the operator"
@@ -214,36 +226,42 @@ class VectorizeUpload(TellsLineage):
         return self.upload(context)
 
     def upload(self, context: Context) -> str:
-        """Upload everything, push the ``report``, wait if asked to, and return the mutation id."""
+        """Upload everything, push the ``report``, wait and verify if asked to, and return the mutation id."""
+        from airflow_provider_vectorize.hooks.verify import witness
         from airflow_provider_vectorize.runtime.task import TaskRun
 
         push_links(self, context, self.index_name, self.rejects_path)
         self._run = run = TaskRun(context)
         checkpoint = self._checkpoint(run)
-        with fail_fast():
+        with fail_fast(), witness(self.verify, self.verify_sample, self.operation) as expected:
+            loaded = self._loaded()
             report = None if checkpoint is None else checkpoint.report()
             if report is None:
-                report = self._load(context, run, checkpoint).to_dict()
+                report = self._load(context, run, checkpoint, expected).to_dict()
             else:
                 self.log.info("An earlier try has loaded all of it, so nothing is sent")
             self.push_report(context, report)
-            if self.wait_for_completion:
-                if checkpoint is not None and self.source is None:
+            if self.wait_for_completion and report["mutation_id"] is not None:
+                if checkpoint is not None and self.source is None and expected is None:
                     # Files tell by themselves whether they are the same; vectors are not loaded again for a wait.
                     checkpoint.keep_report(report)
-                self._wait(run, report)
+                self._wait(run, report, loaded)
+            self._verify(context, run, report, expected)
         if checkpoint is not None:
             checkpoint.clear()
-        return str(report["mutation_id"])
+        return report["mutation_id"]  # type: ignore[no-any-return]  # None of a sync that has nothing to do
 
-    def execute_complete(self, context: Context, event: Any) -> str:
-        """Go on after the wait in the triggerer."""
+    def execute_complete(self, context: Context, event: Any, loaded: Mapping[str, Any] | None = None) -> str:
+        """Go on after the wait in the triggerer.
+
+        :param loaded: what a verification has to know of the load.
+        """
         from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 
         self.recall_report(context)
-        run = TaskRun(context)
+        self._run = run = TaskRun(context)
         event = check_event(event)
         [mutation_id] = event["mutation_ids"]
         wait = self.hook.begin_wait(
@@ -254,6 +272,11 @@ class VectorizeUpload(TellsLineage):
                 raise_for_status(event)
         finally:
             self.hook.delete_sentinel(wait)
+        with fail_fast():
+            # What a deferral carries may be lost on the way, so nothing of it decides whether to verify.
+            told = {**(self._report or {}), **(loaded or {})}
+            load = {"index_name": event["index_name"], "rejected": told.get("rejected", 0)}
+            self._verify(context, run, load, source_mark=told.get("source_mark"))
         if (checkpoint := self._checkpoint(run)) is not None:
             checkpoint.clear()
         return str(mutation_id)
@@ -282,21 +305,14 @@ class VectorizeUpload(TellsLineage):
             "unparsable_behavior": self.unparsable_behavior,
         }
 
-    def _load(self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None) -> Report:
+    def _load(
+        self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
+    ) -> Report | SyncReport:
         try:
             vectors = self.given_vectors(context)
             if self.source is None and vectors is None:
                 raise nothing_returned("source" if self.vectors is None else "vectors")
-            return self.hook.load(
-                self.operation,
-                self.index_name,
-                source=self.source,
-                vectors=vectors,
-                checkpoint=checkpoint,
-                stop=run.stop,
-                tried_before=run.tried_before,
-                **self._options(),
-            )
+            return self._send(vectors, run, checkpoint, expected)
         except EmptySourceError as error:
             if self.on_empty == "skip":
                 raise AirflowSkipException(str(error)) from error
@@ -306,7 +322,22 @@ class VectorizeUpload(TellsLineage):
                 self.push_report(context, error.report.to_dict())
             raise
 
-    def _wait(self, run: TaskRun, report: Mapping[str, Any]) -> None:
+    def _send(
+        self, vectors: Any, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
+    ) -> Report | SyncReport:
+        return self.hook.load(
+            self.operation,
+            self.index_name,
+            source=self.source,
+            vectors=vectors,
+            checkpoint=checkpoint,
+            stop=run.stop,
+            tried_before=run.tried_before,
+            expected=expected,
+            **self._options(),
+        )
+
+    def _wait(self, run: TaskRun, report: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
         from airflow_provider_vectorize.visibility import Target
 
@@ -317,7 +348,10 @@ class VectorizeUpload(TellsLineage):
                 wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=run.stop
             )
         elif not wait.look(self.hook.polling_client()):
-            self.defer(**deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout))
+            arguments = deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout)
+            if loaded:
+                arguments["kwargs"] = {"loaded": {**loaded, "rejected": report["rejected"]}}
+            self.defer(**arguments)
         else:
             self.hook.delete_sentinel(wait)
 

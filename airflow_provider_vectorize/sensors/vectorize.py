@@ -21,8 +21,14 @@ from airflow.providers.common.compat.sdk import (
 
 from airflow_provider_vectorize.client.errors import MutationTimeoutError, SourceError, WaitAbortedError
 from airflow_provider_vectorize.links import VectorizeIndexLink, push_links
-from airflow_provider_vectorize.operators.common import fail_fast, interval, refuse_without_effect, seconds
-from airflow_provider_vectorize.operators.vectorize import DEFAULT_DEFERRABLE, VectorizeUpload
+from airflow_provider_vectorize.operators.common import (
+    DEFAULT_DEFERRABLE,
+    fail_fast,
+    interval,
+    refuse_without_effect,
+    seconds,
+)
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 from airflow_provider_vectorize.wording import in_short_lines, of_a_failure
 

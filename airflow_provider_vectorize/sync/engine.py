@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any, Protocol
 
@@ -31,10 +31,10 @@ from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.rejects import RejectsFolder
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.sync.difference import MAX_NAMED, Change, gone, guard
+from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.following import Changes
 from airflow_provider_vectorize.sync.known import Known
 from airflow_provider_vectorize.sync.manifest import Identity, Manifest, Session
-from airflow_provider_vectorize.sync.marks import Json
 from airflow_provider_vectorize.sync.options import SyncOptions
 from airflow_provider_vectorize.sync.plan import plan
 from airflow_provider_vectorize.sync.report import SyncReport
@@ -76,7 +76,7 @@ def sync(
     run: str | None = None,
     stop: threading.Event | None = None,
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
-    witness: Callable[[str, Json], None] | None = None,
+    witness: Expected | None = None,
 ) -> SyncReport:
     """Make an index hold, of the ids that a manifest manages, exactly the records of a source.
 
@@ -91,7 +91,7 @@ def sync(
     :param run: name of the run, for whoever finds the manifest in use.
     :param stop: ends the sync when set.
     :param requests_per_minute: pace of listing the index, with ``reconcile``.
-    :param witness: told of every good record of the source.
+    :param witness: told of every good record of the source, or of its mark where it was not made.
     :raises SyncGuardError: it would have deleted on doubtful word.
     :raises ManifestError: the manifest is in use, damaged or out of reach.
     :raises EmptySourceError: there was not one record, and ``min_records`` is above 0.
@@ -108,7 +108,7 @@ def sync(
     if how.dry_run:
         with manifest.look(identity) as known:
             return _rehearse(index, known, records, manifest.folder.name, options, how)
-    with manifest.open(identity, run or f"process {uuid.uuid4().hex[:8]}") as session:
+    with manifest.open(identity, run or _some_run()) as session:
         work = _Sync(client, index, session, options, how, stop, Changes(session, how, witness))
         if how.reconcile:
             work.reconcile(requests_per_minute)
@@ -119,6 +119,27 @@ def sync(
     result = work.report(report, {"path": manifest.folder.name, **extent})
     _announce(result)
     return result
+
+
+def doubt(
+    client: Client,
+    index_name: str,
+    ids: Iterable[str],
+    manifest: Manifest,
+    *,
+    how: SyncOptions,
+    run: str | None = None,
+) -> None:
+    """Take down that an index does not hold of some ids what the manifest says, so that the next sync sends them again.
+
+    :param ids: those that the manifest does not know are left out.
+    :raises ManifestError: the manifest is in use, damaged or out of reach.
+    """
+    identity = _identity(client.account_id, client.get_index(index_name), how)
+    with manifest.open(identity, run or _some_run()) as session:
+        managed = [each for each in ids if session.known.get(each)[0] is not None]
+        for page in _pages(iter(managed), _INTENT_IDS):
+            session.intend(page)
 
 
 class _Sync:
@@ -291,6 +312,10 @@ class _Sync:
             log.warning("No id could be chosen to recognise the deletes by: %s", error)
             return []
         return [Probe(vector.id, None) for vector in found][:MAX_PROBES]
+
+
+def _some_run() -> str:
+    return f"process {uuid.uuid4().hex[:8]}"
 
 
 def _identity(account_id: str, index: Index, how: SyncOptions) -> Identity:

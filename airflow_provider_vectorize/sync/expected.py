@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import heapq
 import random
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 import orjson
@@ -46,8 +47,12 @@ def differing(expected: bytes, found: bytes) -> list[str]:
     ]
 
 
+#: Which record of an id that comes again an index has: an upsert leaves the last, an insert the first.
+Keep = Literal["last", "first"]
+
+
 class Expected(Protocol):
-    """What is to be found; of an id that comes again the last record counts. Use as a context."""
+    """What is to be found. Use as a context."""
 
     #: Records that were seen.
     seen: int
@@ -62,8 +67,13 @@ class Expected(Protocol):
         """How many records will be compared."""
         ...
 
-    def __call__(self, record_id: str, record: Json) -> None:
-        """Take note of a record."""
+    @property
+    def complete(self) -> bool:
+        """Whether these are all."""
+        ...
+
+    def __call__(self, record_id: str, record: Json | bytes) -> None:
+        """Take note of a record, or of the mark of one that was not made, as :mod:`.marks` makes it."""
         ...
 
     def discard(self, record_id: str) -> None:
@@ -71,20 +81,29 @@ class Expected(Protocol):
         ...
 
     def items(self) -> Iterator[tuple[str, bytes]]:
-        """Give ids, each with its :func:`parts`."""
+        """Give ids, each with its :func:`parts` or its mark."""
         ...
 
 
 class Sample:
-    """A sample of the records, each as likely as another.
+    """A sample of the records, each id as likely as another, however often it comes.
+
+    Those are in it whose id has the lowest number, drawn for it by a hash. So an id that is in it at the end was in it
+    from its first record on, and which of its records counts is known.
 
     :param size: of the sample.
+    :param keep: which record of an id counts.
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, keep: Keep = "last") -> None:
         self._size = size
+        self._keep = keep
+        self._salt = random.getrandbits(64)
         self._chosen: dict[str, bytes] = {}
-        self._ids: list[str] = []
+        #: The numbers of the chosen, negative, so that the highest comes first.
+        self._numbers: list[tuple[int, str]] = []
+        #: Once something was left out, what has a higher number is as well.
+        self._limit: int | None = None
         self.seen = 0
 
     def __enter__(self) -> Self:
@@ -95,27 +114,31 @@ class Sample:
     def __len__(self) -> int:
         return len(self._chosen)
 
-    def __call__(self, record_id: str, record: Json) -> None:
+    @property
+    def complete(self) -> bool:
+        """See :class:`Expected`."""
+        return self._limit is None
+
+    def __call__(self, record_id: str, record: Json | bytes) -> None:
         """See :class:`Expected`."""
         if record_id in self._chosen:
-            self._chosen[record_id] = parts(record)
+            if self._keep == "last":
+                self._chosen[record_id] = _mark(record)
             return
         self.seen += 1
-        place = self.seen - 1 if self.seen <= self._size else random.randrange(self.seen)  # noqa: S311  # no secret
-        if place < len(self._ids):
-            del self._chosen[self._ids[place]]
-            self._ids[place] = record_id
-        elif place < self._size:
-            self._ids.append(record_id)
-        else:
+        number = hash((self._salt, record_id))
+        if self._limit is not None and number >= self._limit:
             return
-        self._chosen[record_id] = parts(record)
+        self._chosen[record_id] = _mark(record)
+        heapq.heappush(self._numbers, (-number, record_id))
+        if len(self._numbers) > self._size:
+            highest, left_out = heapq.heappop(self._numbers)
+            self._limit = -highest
+            self._chosen.pop(left_out, None)
 
     def discard(self, record_id: str) -> None:
         """See :class:`Expected`."""
-        if record_id in self._chosen:
-            del self._chosen[record_id]
-            self._ids.remove(record_id)
+        self._chosen.pop(record_id, None)
 
     def items(self) -> Iterator[tuple[str, bytes]]:
         """See :class:`Expected`."""
@@ -123,9 +146,15 @@ class Sample:
 
 
 class Everything:
-    """All records, on the local disk."""
+    """All records, on the local disk.
 
-    def __init__(self) -> None:
+    :param keep: which record of an id counts.
+    """
+
+    complete = True
+
+    def __init__(self, keep: Keep = "last") -> None:
+        self._keep = keep
         self._known = Known()
         self._new: dict[str, bytes | None] = {}
         self.seen = 0
@@ -144,10 +173,12 @@ class Everything:
         self._flush()
         return self._known.get(record_id)[0] is not None
 
-    def __call__(self, record_id: str, record: Json) -> None:
+    def __call__(self, record_id: str, record: Json | bytes) -> None:
         """See :class:`Expected`."""
         self.seen += 1
-        self._new[record_id] = parts(record)
+        if self._keep == "first" and (self._new.get(record_id) or self._known.get(record_id)[0]):
+            return
+        self._new[record_id] = _mark(record)
         if len(self._new) >= _PAGE:
             self._flush()
 
@@ -166,11 +197,17 @@ class Everything:
             self._new = {}
 
 
+def _mark(record: Json | bytes) -> bytes:
+    return record if isinstance(record, bytes) else parts(record)
+
+
 class Witness:
     """Follow a load only to know what the index should hold after it.
 
     :param expected: what is told.
     """
+
+    partial = False
 
     def __init__(self, expected: Expected) -> None:
         self._expected = expected

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from airflow_provider_vectorize.client.errors import SyncGuardError
@@ -10,9 +10,10 @@ from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.sync.difference import Change, compare
+from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.known import Bits, Known
-from airflow_provider_vectorize.sync.marks import RECORD, Json, marker, value_mark
-from airflow_provider_vectorize.sync.options import SyncOptions
+from airflow_provider_vectorize.sync.marks import Json, marker, value_mark
+from airflow_provider_vectorize.sync.options import RECORD, SyncOptions
 from airflow_provider_vectorize.sync.segments import UNKNOWN, Row
 
 
@@ -35,20 +36,25 @@ class Changes:
 
     :param notes: where.
     :param options: what counts as changed.
-    :param witness: told of every record that the source has, with its mark.
+    :param witness: told of every record that the source has; where a field decides that it is unchanged, of its mark
+        only: the index has the rest as it was.
     """
+
+    partial = True
 
     def __init__(
         self,
         notes: Notes,
         options: SyncOptions,
-        witness: Callable[[str, Json], None] | None = None,
+        witness: Expected | None = None,
     ) -> None:
         self._notes = notes
         self._known = notes.known
         self._options = options
         self._mark = marker(options.changed_by)
         self._witness = witness
+        #: The one that was checked last.
+        self._record: Json = {}
         #: Ids that were given to the load and are not taken down yet: what each was before, and its last mark.
         self._given: dict[str, tuple[Change, bytes | None]] = {}
         self._sent: dict[int, tuple[dict[str, Entry], dict[str, Change]]] = {}
@@ -78,14 +84,15 @@ class Changes:
             if self._options.changed_by == RECORD
             else value_mark(value)
         )
-        return self._look(record_id, mark) is Change.UNCHANGED
+        unchanged = self._look(record_id, mark) is Change.UNCHANGED
+        if unchanged and self._witness is not None:
+            self._witness(record_id, mark)
+        return unchanged
 
     def mark(self, record: Mapping[str, Any]) -> bytes:
         """See :class:`~airflow_provider_vectorize.ingest.following.Follower`."""
-        mark = self._mark(record)
-        if self._witness is not None:
-            self._witness(record["id"], record)
-        return mark
+        self._record = record
+        return self._mark(record)
 
     def wants(self, record: Record) -> bool:
         """Tell whether a record has changed; it is one of the source in any case.
@@ -99,7 +106,11 @@ class Changes:
                 "If it is meant, change id_prefix"
             )
         change = self._look(record.id, record.mark or UNKNOWN)
-        if change is Change.UNCHANGED and not self._options.force:
+        wanted = change is not Change.UNCHANGED or self._options.force
+        if self._witness is not None:
+            whole = wanted or self._options.changed_by == RECORD
+            self._witness(record.id, self._record if whole else record.mark or UNKNOWN)
+        if not wanted:
             return False
         if record.id in self._given:
             change = self._given[record.id][0]
@@ -140,7 +151,10 @@ class Changes:
             # A refused record is one of the source all the same; what the index has of it stays.
             if reject.id is None:
                 self.nameless += 1
-            elif (number := self._known.get(reject.id)[1]) >= 0 and self._known.seen.add(number):
+                continue
+            if self._witness is not None:
+                self._witness.discard(reject.id)
+            if (number := self._known.get(reject.id)[1]) >= 0 and self._known.seen.add(number):
                 self._kept += 1
         entries, changes = self._sent.pop(outcome.number, ({}, {}))
         if outcome.error is None and entries:

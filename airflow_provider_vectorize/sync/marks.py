@@ -10,10 +10,9 @@ import orjson
 
 from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.ingest.records import FlawError
+from airflow_provider_vectorize.sync.options import RECORD
 from airflow_provider_vectorize.sync.segments import DIGEST_BYTES
 from airflow_provider_vectorize.visibility import digest, plain
-
-RECORD = "record"
 
 Json = Mapping[str, Any]
 #: From a checked record to its 16 bytes.

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
+
+#: Of ``changed_by``: the whole record.
+RECORD = "record"
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class SyncOptions:
     :raises InvalidArgumentError: naming the option and its limits.
     """
 
-    changed_by: str = "record"
+    changed_by: str = RECORD
     id_prefix: str | None = None
     max_delete_fraction: float = 0.2
     min_records: int = 1
@@ -33,10 +38,10 @@ class SyncOptions:
 
     def __post_init__(self) -> None:
         path = str(self.changed_by).split(".")
-        if self.changed_by != "record" and (path[0] != "metadata" or len(path) < 2 or "" in path):
+        if self.changed_by != RECORD and (path[0] != "metadata" or len(path) < 2 or "" in path):
             raise InvalidArgumentError(
-                "changed_by must be 'record' or 'metadata.FIELD', such as 'metadata.content_hash', got "
-                f"{self.changed_by!r}"
+                "changed_by must be 'record', or 'metadata.FIELD', such as 'metadata.content_hash', or a column of "
+                f"columns; got {self.changed_by!r}"
             )
         prefix: object = self.id_prefix
         if prefix is not None and not (isinstance(prefix, str) and prefix):
@@ -50,6 +55,35 @@ class SyncOptions:
             raise InvalidArgumentError(
                 f"min_records must be a whole number of at least 0, got {self.min_records!r}"
             )
+
+
+def changed_by_property(changed_by: str, columns: Mapping[str, Any] | None) -> str:
+    """Give what ``changed_by`` names as a property of the metadata; it may name a column.
+
+    :param changed_by: ``record``, ``metadata.FIELD``, or a column that ``columns`` puts into the metadata.
+    :param columns: see :class:`~airflow_provider_vectorize.ingest.columns.Columns`.
+    :raises InvalidArgumentError: it names a column, and the metadata has not got it.
+    """
+    if columns is None or changed_by == RECORD or str(changed_by).startswith("metadata."):
+        return changed_by
+    metadata = columns.get("metadata")
+    used = [columns.get(field, field) for field in ("id", "values", "namespace")]
+    if metadata == "*" and changed_by not in used:
+        return f"metadata.{changed_by}"
+    if isinstance(metadata, Mapping):
+        named = [name for name, column in metadata.items() if column == changed_by]
+    else:
+        named = [name for name in metadata or () if name == changed_by]
+    if not named:
+        raise InvalidArgumentError(
+            f"changed_by is {changed_by!r}, and columns does not put such a column into the metadata, where an index "
+            "and its manifest could be compared by it: add it there"
+        )
+    return f"metadata.{named[0]}"
+
+
+#: How many records of a load are read back.
+Verify = Literal["none", "sample", "all"]
 
 
 def check_verify(verify: object, verify_sample: object, *allowed: str) -> None:

@@ -141,13 +141,7 @@ def plan(
             f"dimensions must be a whole number from {MIN_DIMENSIONS} to {MAX_DIMENSIONS}, got {dimensions!r}"
         )
     source = as_source(records)
-    checker = Checker(
-        dimensions,
-        namespace=options.namespace,
-        compact=options.compact,
-        max_bytes=options.max_batch_bytes,
-        mark=None if follower is None else follower.mark,
-    )
+    checker = Checker.of(options, dimensions, None if follower is None else follower.mark)
     chunker = Chunker(
         max_vectors=options.max_batch_vectors,
         max_bytes=options.max_batch_bytes,

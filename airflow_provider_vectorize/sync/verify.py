@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
@@ -20,9 +20,10 @@ from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, P
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.records import Checker, FlawError
 from airflow_provider_vectorize.ingest.sources import START, as_source
-from airflow_provider_vectorize.sync.expected import Everything, Expected, Sample, differing, parts
-from airflow_provider_vectorize.sync.marks import stored
-from airflow_provider_vectorize.sync.options import check_verify
+from airflow_provider_vectorize.sync.expected import Everything, Expected, Keep, Sample, differing, parts
+from airflow_provider_vectorize.sync.marks import Json, marker, stored
+from airflow_provider_vectorize.sync.options import RECORD, check_verify
+from airflow_provider_vectorize.sync.segments import DIGEST_BYTES
 
 log = logging.getLogger(__name__)
 
@@ -78,44 +79,51 @@ class VerifyReport:
         return asdict(self) | {"differences": [list(each) for each in self.differences]}
 
 
-def expecting(verify: str, verify_sample: int, *, ids: bool = False) -> Expected:
+def expecting(
+    verify: str, verify_sample: int, *, ids: bool = False, operation: Literal["upsert", "insert"] = "upsert"
+) -> Expected:
     """Make what takes note of the records while they are read.
 
     :param verify: ``sample`` or ``all``.
     :param verify_sample: records of a sample, at least 1.
     :param ids: whether id sets will be compared.
+    :param operation: of an id that comes again, the last record is upserted, the first inserted.
     :raises InvalidArgumentError: naming what is wrong.
     """
     check_verify(verify, verify_sample, "sample", "all")
-    return Everything() if verify == "all" or ids else Sample(verify_sample)
+    keep: Keep = "last" if operation == "upsert" else "first"
+    return Everything(keep) if verify == "all" or ids else Sample(verify_sample, keep)
 
 
-def read(records: object, expected: Expected, *, dimensions: int, options: IngestOptions) -> None:
+def read(
+    records: object, expected: Expected, *, dimensions: int, options: IngestOptions, changed_by: str = RECORD
+) -> int:
     """Read a source as a load would; invalid records are not expected.
 
     :param records: as :func:`~airflow_provider_vectorize.ingest.ingest` takes them.
     :param expected: what takes note of them.
     :param dimensions: of the index.
     :param options: of the load.
+    :param changed_by: of the sync: where a field decides, only that field is expected, since a record in which it has
+        not changed was not sent.
+    :returns: how many were invalid.
     :raises SourceError: it is missing, breaks off or cannot be read.
     """
-    checker = Checker(
-        dimensions,
-        namespace=options.namespace,
-        compact=options.compact,
-        max_bytes=options.max_batch_bytes,
-        mark=lambda record: _note(expected, record),
-    )
+    mark_of = None if changed_by == RECORD else marker(changed_by)
+
+    def note(record: Json) -> bytes:
+        expected(record["id"], record if mark_of is None else mark_of(record))
+        return b""
+
+    checker = Checker.of(options, dimensions, note)
+    invalid = 0
     for item in as_source(records).read(START, lambda: None):
         try:
             checker.check(item.data)
         except FlawError as flaw:
+            invalid += 1
             log.debug("Not expected in the index: %s", flaw)
-
-
-def _note(expected: Expected, record: Any) -> bytes:
-    expected(record["id"], record)
-    return b""
+    return invalid
 
 
 def verify(
@@ -125,6 +133,8 @@ def verify(
     *,
     ids: bool = False,
     id_prefix: str | None = None,
+    changed_by: str = RECORD,
+    refused: int = 0,
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
     stop: threading.Event | None = None,
 ) -> VerifyReport:
@@ -135,6 +145,8 @@ def verify(
     :param expected: what it should hold; with ``ids`` :class:`.expected.Everything`.
     :param ids: list the index, and compare the sets of ids too.
     :param id_prefix: with ``ids``: only ids that begin so are looked at.
+    :param changed_by: what the marks among the expected are made of, see :func:`.marks.marker`.
+    :param refused: so many of the expected were refused by the API, and it is not known which: so many may differ.
     :param requests_per_minute: pace.
     :param stop: ends it when set.
     :raises VerificationError: naming ids and what differs; ``error.report`` has the report.
@@ -152,7 +164,8 @@ def verify(
         minutes(requests, requests_per_minute),
         requests_per_minute,
     )
-    wrong = _differences(client, index_name, expected.items(), pace)
+    compare = _comparison(changed_by)
+    wrong = _differences(client, index_name, expected.items(), compare, pace)
     strangers = set(_strangers(client, index_name, expected, id_prefix, pace)) if ids else set()
     for pause in LOOK_AGAIN_SECONDS:
         if not wrong and not strangers:
@@ -164,13 +177,14 @@ def verify(
         )
         if stop.wait(pause):
             raise IngestAbortedError("The verification was told to stop")
-        wrong = _differences(client, index_name, ((each, mark) for each, (mark, _) in wrong.items()), pace)
+        again = ((each, mark) for each, (mark, _) in wrong.items())
+        wrong = _differences(client, index_name, again, compare, pace)
         strangers = {
             vector.id
             for page in _pages(iter(sorted(strangers)), MAX_GET_IDS)
             for vector in _read_back(client, index_name, page, pace)
         }
-    share = 0.0 if checked >= expected.seen else 1 - 0.01 ** (1 / checked) if checked else 1.0
+    share = 0.0 if expected.complete else 1 - 0.01 ** (1 / checked) if checked else 1.0
     named = chain(
         ((each, what) for each, (_, what) in wrong.items()), ((each, "extra") for each in sorted(strangers))
     )
@@ -183,10 +197,17 @@ def verify(
         found_from=share,
         differences=tuple(islice(named, MAX_NAMED)),
     )
-    if wrong or strangers:
+    if len(wrong) > refused or strangers:
         error = VerificationError(_explain(report))
-        error.report = report
+        error.report, error.ids = report, list(wrong)
         raise error
+    if wrong:
+        log.warning(
+            "Of the %d records that the API refused these %d seem to be: %s",
+            refused,
+            len(wrong),
+            ", ".join(repr(each) for each, _ in report.differences),
+        )
     log.info(
         "Index %r holds what the source says: %d of %d records compared. %s",
         index_name,
@@ -199,20 +220,38 @@ def verify(
     return report
 
 
+#: From what is expected and the vector that was found to what differs, "" for nothing.
+Comparison = Callable[[bytes, Vector], str]
+
+
+def _comparison(changed_by: str) -> Comparison:
+    """Choose how to compare: by :func:`.expected.parts`, or by the mark of a record that was not made."""
+    mark_of = marker(changed_by)
+
+    def compare(expected: bytes, found: Vector) -> str:
+        if len(expected) != DIGEST_BYTES:
+            names = differing(expected, parts(stored(found)))
+            return " and ".join(names) + " differ" if names else ""
+        try:
+            same = mark_of(stored(found)) == expected
+        except FlawError:
+            same = False
+        return "" if same else f"{changed_by} differs"
+
+    return compare
+
+
 def _differences(
-    client: Client, index_name: str, items: Iterable[tuple[str, bytes]], pace: Pace
+    client: Client, index_name: str, items: Iterable[tuple[str, bytes]], compare: Comparison, pace: Pace
 ) -> dict[str, tuple[bytes, str]]:
     wrong: dict[str, tuple[bytes, str]] = {}
     source = iter(items)
     while len(wrong) < MAX_DIFFERENCES and (page := dict(islice(source, MAX_GET_IDS))):
-        found = {
-            vector.id: parts(stored(vector)) for vector in _read_back(client, index_name, list(page), pace)
-        }
+        found = {vector.id: vector for vector in _read_back(client, index_name, list(page), pace)}
         for record_id, mark in page.items():
-            if record_id not in found:
-                wrong[record_id] = mark, "missing"
-            elif found[record_id] != mark:
-                wrong[record_id] = mark, " and ".join(differing(mark, found[record_id])) + " differ"
+            what = compare(mark, found[record_id]) if record_id in found else "missing"
+            if what:
+                wrong[record_id] = mark, what
     return wrong
 
 
@@ -251,5 +290,5 @@ def _explain(report: VerifyReport) -> str:
         f"index {report.index_name!r} does not hold what the source says: of {report.checked} records that were "
         f"compared (of {report.records}) {report.different} are missing or differ"
         + (f", and {report.extra} ids are there that the source has not" if report.extra else "")
-        + f". Load them again (a sync: with force=True, or reconcile=True when they are missing):\n{named}{more}"
+        + f". Load them again (a sync that did not find it out by itself: with force=True):\n{named}{more}"
     )

@@ -179,7 +179,17 @@ def test_the_operator_is_red_without_a_retry_when_a_guard_holds(emulator, dag, r
         ({"changed_by": "hash"}, "changed_by"),
         ({"max_delete_fraction": 2}, "max_delete_fraction"),
         ({"unparsable_behavior": "discard"}, "has to know what was accepted"),
-        ({"verify": "all", "wait_for_completion": True, "deferrable": True}, "deferrable"),
+        (
+            {
+                "verify": "all",
+                "wait_for_completion": True,
+                "deferrable": True,
+                "source": None,
+                "vectors": [],
+            },
+            "deferrable",
+        ),
+        ({"verify": "all", "wait_for_completion": True, "dry_run": True}, "dry_run sends nothing"),
     ],
 )
 def test_what_can_never_work_is_refused_when_the_dag_is_parsed(wrong, says):

@@ -443,7 +443,7 @@ def test_the_docs_name_every_parameter_with_its_default():
     table = page.split("## Parameters")[1].split("## What is checked")[0]
     parameters = inspect.signature(VectorizeUpload.__init__).parameters
     own = {name: each for name, each in parameters.items() if each.kind is inspect.Parameter.KEYWORD_ONLY}
-    assert len(own) == 23
+    assert len(own) == 25
     for name, parameter in own.items():
         [row] = [line for line in table.splitlines() if line.startswith("|") and f"`{name}`" in line]
         default = parameter.default
