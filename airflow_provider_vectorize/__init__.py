@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
                     "/example_dags/example_vectorize_index.py",
                     "/example_dags/example_vectorize_nightly.py",
                     "/example_dags/example_vectorize_rag.py",
+                    "/example_dags/example_vectorize_rag_sync.py",
                     "/example_dags/example_vectorize_scheduled.py",
                     "/example_dags/example_vectorize_sync.py",
                     "/example_dags/example_vectorize_upsert.py",
@@ -62,7 +63,11 @@ def get_provider_info() -> dict[str, Any]:
             {
                 "name": "vectorize_upsert",
                 "class-name": "airflow_provider_vectorize.decorators.vectorize.vectorize_upsert_task",
-            }
+            },
+            {
+                "name": "vectorize_sync",
+                "class-name": "airflow_provider_vectorize.decorators.vectorize.vectorize_sync_task",
+            },
         ],
         "sensors": [
             {

@@ -1,4 +1,4 @@
-"""``@task.vectorize_upsert``: a function that returns or yields records is the whole task."""
+"""``@task.vectorize_upsert`` and ``@task.vectorize_sync``: a function that gives records is the whole task."""
 
 from __future__ import annotations
 
@@ -173,3 +173,91 @@ def test_a_generator_is_read_as_it_goes(emulator, client, load):
     assert load(generate, max_batch_vectors=2).state == "success"
     assert {"v0", "v1"} <= set(seen)
     assert len(list(client.list_vectors(INDEX))) == 6
+
+
+class TestSync:
+    @pytest.fixture
+    def sync(self, dag, run_dag, tmp_path):
+        """Run one function that is a sync."""
+
+        def run(function, *args, **options):
+            options = {"index_name": INDEX, "task_id": "sync", "manifest": str(tmp_path / "m")} | options
+            with dag:
+                task.vectorize_sync(**options)(function)(*args)
+            return run_dag(dag)
+
+        return run
+
+    def test_what_went_away_is_deleted(self, emulator, client, dag, run_dag, tmp_path):
+        names = ["a", "b", "c"]
+
+        @task.vectorize_sync(index_name=INDEX, manifest=str(tmp_path / "m"), max_delete_fraction=1)
+        def sync(prefix):
+            yield from vectors(*(prefix + each for each in names))
+
+        with dag:
+            sync("p-")
+        assert run_dag(dag).xcom("sync", "report")["added"] == 3
+        names.remove("c")
+        report = run_dag(dag).xcom("sync", "report")
+        assert (report["added"], report["unchanged"], report["deleted"]) == (0, 2, 1)
+        assert sorted(client.list_vectors(INDEX)) == ["p-a", "p-b"]
+
+    @pytest.mark.parametrize("default", [True, False])
+    def test_it_may_ask_what_is_known_before_it_embeds(
+        self, emulator, client, dag, run_dag, tmp_path, default
+    ):
+        texts = {"a": "one", "b": "two"}
+        embedded = []
+
+        def embedding(known, prefix):
+            for id_, text in texts.items():
+                if not known.unchanged(id_, text):
+                    embedded.append(id_)
+                    yield from vectors(id_, metadata={"text": text})
+
+        def with_default(prefix, known=None):
+            yield from embedding(known, prefix)
+
+        function = with_default if default else embedding
+        with dag:
+            task.vectorize_sync(
+                index_name=INDEX, task_id="sync", manifest=str(tmp_path / "m"), changed_by="metadata.text"
+            )(function)(prefix="p")
+        assert run_dag(dag).state == "success"
+        assert embedded == ["a", "b"]
+        again = run_dag(dag)
+        assert again.state == "success"
+        assert embedded == ["a", "b"]
+        assert again.xcom("sync", "report")["unchanged"] == 2
+        texts["b"] = "other"
+        assert run_dag(dag).xcom("sync", "report")["changed"] == 1
+        assert embedded == ["a", "b", "b"]
+
+    def test_mapped_each_has_a_manifest_of_its_own(self, emulator, client, dag, run_dag, tmp_path):
+        with dag:
+            for name in "ab":
+                task.vectorize_sync(index_name=INDEX, manifest=str(tmp_path / name), task_id=f"sync_{name}")(
+                    lambda known, name: vectors(name)
+                ).expand(name=[name])
+        assert run_dag(dag).state == "success"
+        assert sorted(client.list_vectors(INDEX)) == ["a", "b"]
+
+    def test_none_is_an_error_that_names_the_function(self, emulator, sync):
+        def forgotten(known):
+            pass
+
+        ended = sync(forgotten)
+        assert ended.state == "failed"
+        assert "forgotten() returned None" in ended.log
+
+    def test_a_generator_may_skip_the_task(self, emulator, sync):
+        def generate(known):
+            raise AirflowSkipException("nothing today")
+            yield
+
+        assert sync(generate).task_state("sync") == "skipped"
+
+    def test_known_is_given_by_nobody(self, dag, tmp_path):
+        with dag, pytest.raises(InvalidArgumentError, match="known is what the index holds"):
+            task.vectorize_sync(index_name=INDEX, manifest=str(tmp_path))(lambda known: [])(known={"a": 1})

@@ -78,6 +78,20 @@ def test_rag(emulator, client, bag, run_dag):
     assert ended.xcom("ask")[0]["id"] == "oceans-04"
 
 
+def test_rag_by_sync_embeds_nothing_when_nothing_has_changed(
+    emulator, client, bag, run_dag, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_MANIFEST", str(tmp_path))
+    for day, embedded in ((1, 60), (2, 0)):
+        ended = run_dag(
+            bag.dags["example_vectorize_rag_sync"], logical_date=datetime(2026, 3, day, tzinfo=UTC)
+        )
+        assert ended.state == "success"
+        assert ended.xcom("sync", "report")["added"] == embedded
+        assert ended.xcom("sync", "verified")["checked"] == client.index_info("rag_synced").vector_count == 60
+        assert ended.log.count("Embedding: ") == embedded
+
+
 def test_xcom(emulator, client, bag, run_dag):
     ended = run_dag(bag.dags["example_vectorize_xcom"])
     assert ended.state == "success"
