@@ -38,7 +38,7 @@ PARTS = {
         "verify",
         "waits",
     ),
-    "operators": ("common", "deletes", "resolving", "verifying"),
+    "operators": ("common", "resolving", "verifying", "writing"),
     "sensors": ("mutations",),
     "triggers": ("poller",),
 }

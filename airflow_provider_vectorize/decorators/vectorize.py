@@ -121,10 +121,10 @@ class _GivenByFunction(DecoratedOperator):
     def _place(self) -> str:
         return f"{self.custom_operator_name} on {self.name}():"
 
-    def upload(self, context: Context) -> Any:
+    def write(self, context: Context) -> Any:
         """Upload what the function gives; when it asks Airflow to skip or to fail, that is what happens."""
         try:
-            return super().upload(context)  # type: ignore[misc]  # of the operator that it stands before
+            return super().write(context)  # type: ignore[misc]  # of the operator that it stands before
         except SourceError as error:
             if isinstance(error.__cause__, AirflowSkipException | AirflowFailException):
                 raise error.__cause__ from None

@@ -6,7 +6,8 @@ The way of a record, module by module: :mod:`.sources` (over :mod:`.files`, :mod
 refuses it, as an outcome of :mod:`.outcomes`; :mod:`.account` enters it, :mod:`.checkpoint` keeps the account for the
 next try, and :mod:`.report` and :mod:`.verdict` tell of it. :mod:`.engine` is the loop from the first to the last.
 Beside the way: :mod:`.rejects` keeps what was refused, and :mod:`.probes` chooses the records by which a load can be
-recognised in the index.
+recognised in the index. :mod:`.operations` says how an upsert, an insert and a delete differ: a delete's records are
+the ids of :mod:`.ids`.
 
 A name is loaded when it is first asked for: :class:`IngestOptions`, which says what can never work, is light.
 """
@@ -16,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from airflow_provider_vectorize.ingest.checkpoint import Checkpoint
-    from airflow_provider_vectorize.ingest.engine import Client, ingest
+    from airflow_provider_vectorize.ingest.engine import ingest
     from airflow_provider_vectorize.ingest.files import SourceFile, expand
+    from airflow_provider_vectorize.ingest.operations import Client
     from airflow_provider_vectorize.ingest.options import IngestOptions
     from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
     from airflow_provider_vectorize.ingest.report import Report
@@ -36,7 +38,7 @@ __all__ = [
 
 _MODULES = {
     "Checkpoint": "checkpoint",
-    "Client": "engine",
+    "Client": "operations",
     "IngestOptions": "options",
     "Reject": "rejects",
     "RejectsFolder": "rejects",

@@ -8,23 +8,23 @@ import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from typing import Protocol, Self
 
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
     RejectsError,
     VectorizeError,
 )
-from airflow_provider_vectorize.client.types import Body, Index, Mutation, UnparsableBehavior, Vector
+from airflow_provider_vectorize.client.types import Mutation
 from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fingerprint
 from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
 from airflow_provider_vectorize.ingest.following import Follower
+from airflow_provider_vectorize.ingest.operations import Checks, Client, operation_on
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
-from airflow_provider_vectorize.ingest.probes import SentIds, choose
-from airflow_provider_vectorize.ingest.records import Checker, FlawError
+from airflow_provider_vectorize.ingest.probes import SentIds
+from airflow_provider_vectorize.ingest.records import FlawError
 from airflow_provider_vectorize.ingest.refusals import Delivery
 from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
 from airflow_provider_vectorize.ingest.report import Report
@@ -37,40 +37,6 @@ log = logging.getLogger(__name__)
 
 #: Seconds between two lines of progress in the log, at least.
 PROGRESS_SECONDS = 5.0
-#: Seconds that a load waits to choose the records by which it can be recognised: it can do without.
-PROBE_SECONDS = 10.0
-
-
-class Client(Protocol):
-    """What a load needs of :class:`~airflow_provider_vectorize.client.VectorizeClient`; safe to use from threads."""
-
-    account_id: str
-
-    def within(
-        self, ending: Ending | None = None, *, seconds: float | None = None, max_attempts: int | None = None
-    ) -> Self:
-        """Give the same client for a piece of work with bounds."""
-        ...
-
-    def get_index(self, index_name: str) -> Index:
-        """Get an index and its configuration."""
-        ...
-
-    def get_by_ids(self, index_name: str, ids: list[str]) -> Sequence[Vector]:
-        """Get vectors; ids that are not in the index are left out."""
-        ...
-
-    def upsert(
-        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
-    ) -> Mutation:
-        """Send one body of NDJSON: vectors whose id exists are replaced."""
-        ...
-
-    def insert(
-        self, index_name: str, body: Body, unparsable_behavior: UnparsableBehavior = "error"
-    ) -> Mutation:
-        """Send one body of NDJSON: vectors whose id exists are left as they are."""
-        ...
 
 
 def ingest(
@@ -86,11 +52,14 @@ def ingest(
     tried_before: bool = False,
     follower: Follower | None = None,
     connection: str | None = None,
+    pace: Callable[[], None] | None = None,
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
     Whatever it raises of this package names what was accepted and from where on nothing was, and has the report of
     that as ``error.report``. However it ends, no thread of it is alive then and no request of it leaves any more.
+
+    With ``operation="delete"`` the records are ids, and are deleted.
 
     :param client: the client; its retries are the only ones.
     :param index_name: the index, which must exist.
@@ -107,6 +76,7 @@ def ingest(
         record can be known to differ from what the index will show.
     :param follower: may leave records out, and is told of all that is sent.
     :param connection: what the client was made of, for the log.
+    :param pace: called before the first request of every chunk; it may wait, and raise.
     :raises InvalidRecordError: a record is invalid, and ``on_invalid`` is ``fail``.
     :raises TooManyRejectsError: more records were refused than ``max_rejects``, or all of them.
     :raises SourceError: the input is missing, breaks off or cannot be read.
@@ -120,8 +90,9 @@ def ingest(
     client = client.within(ending)
     source = as_source(records)
     index = client.get_index(index_name)
-    by = "" if connection is None else f", by connection {connection!r}"
-    log.info("Loading %s into index %r, %d dimensions%s", source.extent, index_name, index.dimensions, by)
+    if options.operation != "delete":  # which has counted its ids, and said so
+        by = "" if connection is None else f", by connection {connection!r}"
+        log.info("Loading %s into index %r, %d dimensions%s", source.extent, index_name, index.dimensions, by)
     mark = fingerprint(
         index=[client.account_id, index_name, index.created_on],
         options=options.identity(),
@@ -148,10 +119,11 @@ def ingest(
             failed=failed,
         )
 
+    checker, send, choose = operation_on(client, index, options, follower)
     load = Load(
         source,
-        Checker.of(options, index.dimensions, None if follower is None else follower.mark),
-        _sender(client, index_name, options),
+        checker,
+        send,
         options,
         account,
         ending,
@@ -162,8 +134,9 @@ def ingest(
         run=uuid.uuid4().hex[:16] if None in mark.values() else str(fingerprint(run=mark)["run"]),
     )
     load.follower = follower
+    load.pace = pace
     if known is not None or not (found or tried_before):
-        load.choose_probes = _chooser(client, index_name, options)
+        load.choose_probes = choose
     try:
         if not account.complete:
             load.run()
@@ -197,11 +170,13 @@ class Load:
     choose_probes: Callable[[Chunk, SentIds, Position], list[Probe]] | None = None
     #: May leave records out, and is told of what is sent.
     follower: Follower | None = None
+    #: Waits until the next request may begin.
+    pace: Callable[[], None] | None = None
 
     def __init__(
         self,
         source: Source,
-        checker: Checker,
+        checker: Checks,
         send: Callable[[Chunk, Sequence[Entry]], Mutation],
         options: IngestOptions,
         account: Account,
@@ -223,7 +198,7 @@ class Load:
         self._run_name = run
         self._sent = SentIds()
         self._last_line: bytes | None = None
-        self._pace = _Pace(account)
+        self._progress = _Progress(account, "ids deleted" if options.operation == "delete" else "vectors")
         self._chunker = Chunker(
             max_vectors=options.max_batch_vectors,
             max_bytes=options.max_batch_bytes,
@@ -280,6 +255,8 @@ class Load:
         for outcome in self._window.make_room(chunk):
             self._settle(outcome)
         self._interrupt()
+        if self.pace is not None:
+            self.pace()
         self._account.sending_to(chunk.end)
         self._save()
         if self.follower is not None:
@@ -304,7 +281,7 @@ class Load:
         self._account.add(outcome)
         if self.follower is not None:
             self.follower.settled(outcome)
-        self._pace.log()
+        self._progress.log()
         if self._tell is not None:
             self._tell()
         if outcome.error is not None:
@@ -352,11 +329,12 @@ class Load:
             raise IngestAbortedError("The load was told to stop")
 
 
-class _Pace:
+class _Progress:
     """Lines of progress in the log, not too many."""
 
-    def __init__(self, account: Account) -> None:
+    def __init__(self, account: Account, what: str) -> None:
         self._account = account
+        self._what = what
         self._sent_before = account.bytes_sent
         self._begun = self._logged = time.monotonic()
 
@@ -366,26 +344,9 @@ class _Pace:
             self._logged = now
             account = self._account
             log.info(
-                "%d vectors, %.0f MB sent, %.1f MB/s",
+                "%d %s, %.0f MB sent, %.1f MB/s",
                 account.accepted,
+                self._what,
                 account.bytes_sent / 1e6,
                 (account.bytes_sent - self._sent_before) / 1e6 / (now - self._begun),
             )
-
-
-def _sender(
-    client: Client, index_name: str, options: IngestOptions
-) -> Callable[[Chunk, Sequence[Entry]], Mutation]:
-    operation = client.upsert if options.operation == "upsert" else client.insert
-    return lambda chunk, entries: operation(index_name, chunk.body(entries), options.unparsable_behavior)
-
-
-def _chooser(
-    client: Client, index_name: str, options: IngestOptions
-) -> Callable[[Chunk, SentIds, Position], list[Probe]]:
-    def look(ids: list[str]) -> Sequence[Vector]:
-        return client.within(seconds=PROBE_SECONDS, max_attempts=1).get_by_ids(index_name, ids)
-
-    return lambda chunk, sent, since: choose(
-        look, chunk, sent, since=since, only_absent=options.operation == "insert"
-    )

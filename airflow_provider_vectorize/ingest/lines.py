@@ -128,8 +128,13 @@ def tidied(text: bytes, *, first: bool) -> bytes | None:
 
 
 def is_whole(text: bytes) -> bool:
-    """Tell whether a line consists of whole JSON values. Python's parser is asked, which takes NaN for one."""
+    """Tell whether a line consists of whole JSON values. Python's parser is asked, which takes NaN for one.
+
+    What does not begin as JSON, such as an id as plain text, is left to the checks.
+    """
     rest = text.removeprefix(BOM).decode(errors="replace").strip()
+    if not rest.startswith(("{", "[", '"')):
+        return True
     try:
         while rest:
             _, end = _decode(rest)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import (
+    MAX_DELETE_IDS,
     MAX_NAMESPACE_BYTES,
     MAX_UPLOAD_BYTES,
     MAX_UPLOAD_VECTORS,
@@ -15,6 +16,8 @@ from airflow_provider_vectorize.client.types import UnparsableBehavior
 
 #: A third of what one upload may hold, so that four of them and the next fit a small worker.
 DEFAULT_BATCH_BYTES = 32 * 1024 * 1024
+#: Ids that one delete may delete, unless it is told otherwise.
+DEFAULT_MAX_DELETES = 100_000
 #: Beyond that memory grows and the API's limit on requests is met sooner, but nothing gets faster.
 MAX_IN_FLIGHT = 64
 
@@ -23,7 +26,8 @@ MAX_IN_FLIGHT = 64
 class IngestOptions:
     """How a load is done.
 
-    :param operation: ``upsert`` replaces vectors whose id exists; ``insert`` silently leaves them as they are.
+    :param operation: ``upsert`` replaces vectors whose id exists; ``insert`` silently leaves them as they are;
+        ``delete`` takes ids for records, at most 100 a request.
     :param namespace: for records that have none, at most 64 bytes (limits page). A record with another one is
         invalid.
     :param on_invalid: ``fail`` stops at the first invalid record; ``reject`` goes on without it.
@@ -40,7 +44,7 @@ class IngestOptions:
     :raises InvalidArgumentError: naming the option and its limits.
     """
 
-    operation: Literal["upsert", "insert"] = "upsert"
+    operation: Literal["upsert", "insert", "delete"] = "upsert"
     namespace: str | None = None
     on_invalid: Literal["fail", "reject"] = "fail"
     max_rejects: int = 0
@@ -53,13 +57,15 @@ class IngestOptions:
     unparsable_behavior: UnparsableBehavior = "error"
 
     def __post_init__(self) -> None:
-        self._one_of("operation", "upsert", "insert")
+        self._one_of("operation", "upsert", "insert", "delete")
         self._one_of("on_invalid", "fail", "reject")
         self._one_of("unparsable_behavior", "error", "discard")
         self._one_of("compact", True, False)
         self._one_of("drop_nulls", True, False)
         self._within("max_rejects", 0, None)
-        self._within("max_batch_vectors", 1, MAX_UPLOAD_VECTORS)
+        self._within(
+            "max_batch_vectors", 1, MAX_DELETE_IDS if self.operation == "delete" else MAX_UPLOAD_VECTORS
+        )
         self._within("max_batch_bytes", 1, MAX_UPLOAD_BYTES)
         self._within("max_in_flight", 1, MAX_IN_FLIGHT)
         if not _is_positive(self.flush_seconds):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Any
 
 import orjson
 
@@ -84,8 +85,13 @@ def choose(
     for each in fresh:
         if each in there and only_absent:
             continue
-        record = orjson.loads(chunk.line(chunk.entries[each]))
-        expected = digest(record["values"], record.get("namespace"), record.get("metadata"))
+        expected = _expected(orjson.loads(chunk.line(chunk.entries[each])))
         if there.get(each) != expected:
             probes.append(Probe(each, expected))
     return probes[:MAX_PROBES]
+
+
+def _expected(record: Any) -> str | None:
+    if isinstance(record, str):  # an id alone: it is to be gone
+        return None
+    return digest(record["values"], record.get("namespace"), record.get("metadata"))

@@ -11,8 +11,8 @@ from airflow_provider_vectorize.client.errors import (
     VectorizeError,
 )
 from airflow_provider_vectorize.ingest.account import Account
+from airflow_provider_vectorize.ingest.operations import Checks
 from airflow_provider_vectorize.ingest.options import IngestOptions
-from airflow_provider_vectorize.ingest.records import Checker
 from airflow_provider_vectorize.ingest.rejects import MAX_NAMED, RejectsFolder, listing
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.wording import in_short_lines
@@ -20,7 +20,7 @@ from airflow_provider_vectorize.wording import in_short_lines
 log = logging.getLogger(__name__)
 
 
-def remark(index_name: str, account: Account, options: IngestOptions, checker: Checker) -> None:
+def remark(index_name: str, account: Account, options: IngestOptions, checker: Checks) -> None:
     """Say what the user should know of a load that went well."""
     remarks = []
     if checker.undocumented:

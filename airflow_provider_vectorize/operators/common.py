@@ -48,10 +48,10 @@ def _has_retry_policy() -> bool:
     return getattr(task, "retry_policy", None) is not None
 
 
-def nothing_returned(argument: str) -> EmptySourceError:
+def nothing_returned(argument: str, what: str = "load") -> EmptySourceError:
     """Say why an argument that was given is None once it is resolved. ``on_empty`` decides what that means."""
     return EmptySourceError(
-        f"There is nothing to load: {argument} is None, since the upstream task returned nothing"
+        f"There is nothing to {what}: {argument} is None, since the upstream task returned nothing"
     )
 
 

@@ -85,7 +85,7 @@ class VectorizeSyncOperator(VectorizeUpload):
 
     def execute(self, context: Context) -> str | None:  # type: ignore[override]  # there may be nothing to send
         """Sync, and return the mutation id."""
-        return self.upload(context)
+        return self.write(context)
 
     def _checkpoint(self, run: TaskRun) -> None:
         """None: the manifest tells what is there."""

@@ -4,34 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import AirflowSkipException, Context, XComArg
+from airflow.providers.common.compat.sdk import Context, XComArg
 
-from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, VectorizeError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.columns import Columns
-from airflow_provider_vectorize.lineage import TellsLineage
-from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, push_links
-from airflow_provider_vectorize.operators.common import (
-    DEFAULT_DEFERRABLE,
-    fail_fast,
-    given,
-    interval,
-    nothing_returned,
-    one_of,
-    refuse_without_effect,
-    seconds,
-)
+from airflow_provider_vectorize.operators.common import DEFAULT_DEFERRABLE, nothing_returned, one_of
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.verifying import VERIFY_SAMPLE, VerifiesUpload
+from airflow_provider_vectorize.operators.writing import COMPLETION_TIMEOUT
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.loads import LoadOptions
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
     from airflow_provider_vectorize.runtime.storage import Path, Source
     from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
@@ -43,10 +31,9 @@ if TYPE_CHECKING:
 Vectors = str | bytes | Iterable[Mapping[str, Any] | XComArg] | XComArg | Callable[..., Any]
 
 DEFAULTS = IngestOptions()
-COMPLETION_TIMEOUT = 600.0
 
 
-class VectorizeUpload(TellsLineage, VerifiesUpload):
+class VectorizeUpload(VerifiesUpload):
     """What the tasks that upload vectors have in common. Use one of its subclasses.
 
     :param index_name: the index; None: the connection's. Templated.
@@ -93,10 +80,7 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
     """
 
     template_fields: Sequence[str] = ("index_name", "source", "conn_id", "namespace", "rejects_path")
-    operator_extra_links = (VectorizeIndexLink(), VectorizeRejectsLink())
     operation: ClassVar[Literal["upsert", "insert"]]
-    #: What it waits for by itself, so that `deferrable` has an effect even without `wait_for_completion`.
-    waits_for_source: ClassVar[bool] = False
 
     def __init__(
         self,
@@ -136,10 +120,6 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
         self.format = format
         self.conn_id = conn_id
         self.namespace = namespace
-        self.on_invalid = on_invalid
-        self.rejects_path = rejects_path
-        self.max_rejects = max_rejects
-        self.on_empty = on_empty
         self.drop_nulls = drop_nulls
         self.compact = compact
         self.max_batch_vectors = max_batch_vectors
@@ -149,29 +129,21 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
         self.unparsable_behavior = unparsable_behavior
         self.verify = verify
         self.verify_sample = verify_sample
-        self.wait_for_completion = wait_for_completion
-        self.sentinel = sentinel
-        self.poll_interval = interval(self.task_id, "poll_interval", poll_interval)
-        self.completion_timeout = seconds(self.task_id, "completion_timeout", completion_timeout)
-        self.deferrable = deferrable
-        if not wait_for_completion:
-            refuse_without_effect(
-                self.task_id,
-                "it needs wait_for_completion=True",
-                sentinel=given(kwargs, "sentinel", sentinel, False),
-                deferrable=not self.waits_for_source
-                and given(kwargs, "deferrable", deferrable, DEFAULT_DEFERRABLE),
-                completion_timeout=given(
-                    kwargs, "completion_timeout", completion_timeout, COMPLETION_TIMEOUT
-                ),
-            )
-        if on_invalid != "reject":
-            refuse_without_effect(
-                self.task_id,
-                'it needs on_invalid="reject"',
-                max_rejects=given(kwargs, "max_rejects", max_rejects, 0),
-                rejects_path=given(kwargs, "rejects_path", rejects_path, None),
-            )
+        self.set_waiting(
+            kwargs,
+            wait_for_completion=wait_for_completion,
+            sentinel=sentinel,
+            poll_interval=poll_interval,
+            completion_timeout=completion_timeout,
+            deferrable=deferrable,
+        )
+        self.set_rejecting(
+            kwargs,
+            on_invalid=on_invalid,
+            max_rejects=max_rejects,
+            rejects_path=rejects_path,
+            on_empty=on_empty,
+        )
         self._check_verify(kwargs)
         if self.waits_for_source and vectors is not None:
             raise InvalidArgumentError(
@@ -180,10 +152,6 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
         if (source is None) == (vectors is None):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: exactly one of source and vectors must be given"
-            )
-        if on_empty not in ("fail", "skip"):
-            raise InvalidArgumentError(
-                f"task {self.task_id!r}: on_empty must be fail or skip, got {on_empty!r}"
             )
         # Refuses what can never work; what is templated is not known yet.
         checked: dict[str, Any] = {**self._options()}
@@ -201,7 +169,6 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
                 "metadata database: pass the upstream task's .output instead"
             )
         draw_dependencies(self, vectors)
-        self._run: TaskRun | None = None
 
     @classmethod
     def partial(cls, **kwargs: Any) -> Any:
@@ -213,76 +180,6 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
                 "expand(vectors=...) or source="
             )
         return super().partial(**kwargs)
-
-    @cached_property
-    def hook(self) -> VectorizeHook:
-        """The hook of ``conn_id``."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
-        return VectorizeHook(self.conn_id)
-
-    def execute(self, context: Context) -> str:
-        """Upload, and return the mutation id."""
-        return self.upload(context)
-
-    def upload(self, context: Context) -> str:
-        """Upload everything, push the ``report``, wait and verify if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.hooks.verify import witness
-        from airflow_provider_vectorize.runtime.task import TaskRun
-
-        push_links(self, context, self.index_name, self.rejects_path)
-        self._run = run = TaskRun(context)
-        checkpoint = self._checkpoint(run)
-        with fail_fast(), witness(self.verify, self.verify_sample, self.operation) as expected:
-            loaded = self._loaded()
-            report = None if checkpoint is None else checkpoint.report()
-            if report is None:
-                report = self._load(context, run, checkpoint, expected).to_dict()
-            else:
-                self.log.info("An earlier try has loaded all of it, so nothing is sent")
-            self.push_report(context, report)
-            if self.wait_for_completion and report["mutation_id"] is not None:
-                if checkpoint is not None and self.source is None and expected is None:
-                    # Files tell by themselves whether they are the same; vectors are not loaded again for a wait.
-                    checkpoint.keep_report(report)
-                self._wait(run, report, loaded)
-            self._verify(context, run, report, expected)
-        if checkpoint is not None:
-            checkpoint.clear()
-        return report["mutation_id"]  # type: ignore[no-any-return]  # None of a sync that has nothing to do
-
-    def execute_complete(self, context: Context, event: Any, loaded: Mapping[str, Any] | None = None) -> str:
-        """Go on after the wait in the triggerer.
-
-        :param loaded: what a verification has to know of the load.
-        """
-        from airflow_provider_vectorize.runtime.task import TaskRun
-        from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
-        from airflow_provider_vectorize.visibility import Target
-
-        self.recall_report(context)
-        self._run = run = TaskRun(context)
-        event = check_event(event)
-        [mutation_id] = event["mutation_ids"]
-        wait = self.hook.begin_wait(
-            event["index_name"], [Target(mutation_id)], sentinel=self.sentinel, run=run
-        )
-        try:
-            with fail_fast():
-                raise_for_status(event)
-        finally:
-            self.hook.delete_sentinel(wait)
-        with fail_fast():
-            # What a deferral carries may be lost on the way, so nothing of it decides whether to verify.
-            told = {**(self._report or {}), **(loaded or {})}
-            load = {"index_name": event["index_name"], "rejected": told.get("rejected", 0)}
-            self._verify(context, run, load, source_mark=told.get("source_mark"))
-        if (checkpoint := self._checkpoint(run)) is not None:
-            checkpoint.clear()
-        return str(mutation_id)
-
-    def _checkpoint(self, run: TaskRun) -> TaskCheckpoint | None:
-        return run.checkpoint(self.operation, self.conn_id, self.index_name, self.source)
 
     def given_vectors(self, context: Context) -> Any:
         """Give what ``vectors`` stands for at run time."""
@@ -308,19 +205,10 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
     def _load(
         self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
     ) -> Report | SyncReport:
-        try:
-            vectors = self.given_vectors(context)
-            if self.source is None and vectors is None:
-                raise nothing_returned("source" if self.vectors is None else "vectors")
-            return self._send(vectors, run, checkpoint, expected)
-        except EmptySourceError as error:
-            if self.on_empty == "skip":
-                raise AirflowSkipException(str(error)) from error
-            raise
-        except VectorizeError as error:
-            if error.report is not None:
-                self.push_report(context, error.report.to_dict())
-            raise
+        vectors = self.given_vectors(context)
+        if self.source is None and vectors is None:
+            raise nothing_returned("source" if self.vectors is None else "vectors")
+        return self._send(vectors, run, checkpoint, expected)
 
     def _send(
         self, vectors: Any, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
@@ -336,29 +224,6 @@ class VectorizeUpload(TellsLineage, VerifiesUpload):
             expected=expected,
             **self._options(),
         )
-
-    def _wait(self, run: TaskRun, report: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
-        from airflow_provider_vectorize.triggers.vectorize import deferral
-        from airflow_provider_vectorize.visibility import Target
-
-        target = Target.from_dict(report)
-        wait = self.hook.begin_wait(report["index_name"], [target], sentinel=self.sentinel, run=run)
-        if not self.deferrable:
-            self.hook.finish_wait(
-                wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=run.stop
-            )
-        elif not wait.look(self.hook.polling_client()):
-            arguments = deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout)
-            if loaded:
-                arguments["kwargs"] = {"loaded": {**loaded, "rejected": report["rejected"]}}
-            self.defer(**arguments)
-        else:
-            self.hook.delete_sentinel(wait)
-
-    def on_kill(self) -> None:
-        """Let the upload or its wait end: no new request, the checkpoint stored."""
-        if self._run is not None:
-            self._run.stop.set()
 
 
 class VectorizeUpsertOperator(VectorizeUpload):

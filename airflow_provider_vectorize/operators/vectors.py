@@ -4,18 +4,160 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import timedelta
 from os import PathLike
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import BaseOperator, Context, XComArg
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import ReturnMetadata
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
-from airflow_provider_vectorize.operators.common import fail_fast, given, one_of, refuse_without_effect
-from airflow_provider_vectorize.operators.deletes import VectorizeDeleteOperator
+from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.ingest.columns import Columns
+from airflow_provider_vectorize.ingest.options import DEFAULT_MAX_DELETES
+from airflow_provider_vectorize.operators.common import (
+    DEFAULT_DEFERRABLE,
+    fail_fast,
+    given,
+    nothing_returned,
+    one_of,
+    refuse_without_effect,
+)
+from airflow_provider_vectorize.operators.resolving import draw_dependencies, is_resolvable
+from airflow_provider_vectorize.operators.writing import COMPLETION_TIMEOUT, VectorizeWrite
 
-__all__ = ["VectorizeDeleteOperator", "VectorizeExportOperator", "VectorizeQueryOperator"]
+if TYPE_CHECKING:
+    from airflow_provider_vectorize.ingest import Report
+    from airflow_provider_vectorize.runtime.storage import Path, Source
+    from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
+    from airflow_provider_vectorize.sync.expected import Expected
+
+DEFAULTS = IngestOptions()
+
+
+class VectorizeDeleteOperator(VectorizeWrite):
+    """Delete vectors by their ids, 100 a request. All ids are checked and counted before the first is deleted.
+
+    Returns the mutation id, which is the fence of all deletes, and pushes a ``report`` as the uploads do. On Airflow
+    3.3 and later a retry goes on where the last try stopped; elsewhere it deletes all of them again, which changes
+    nothing.
+
+    :param index_name: the index; None: the connection's. Templated.
+    :param ids: a list of ids, or the ``.output`` of a task that returns it; or
+    :param source: a path or glob, or a list of them, plain or ``.gz``: an id a line, as text or as JSON with an ``id``;
+        or Parquet. Templated.
+    :param columns: which column is the ``id``: a name, a list, or ``{"hash": [columns]}``, as for uploads.
+    :param format: of the files: ``auto`` goes by the ending, or ``ndjson`` or ``parquet``.
+    :param max_deletes: with more ids nothing is deleted at all, and the task is red.
+    :param on_empty: when there is not one id: ``fail``, or ``skip`` the task.
+    :param on_invalid: what to do with what is no id (not a text, empty, over 64 bytes): ``fail``, or ``reject`` it.
+    :param max_rejects: with ``reject``: with more than these nothing is deleted at all.
+    :param rejects_path: folder that takes them, in a form that can be mended and given again. Templated.
+    :param max_in_flight: requests under way at once.
+    :param requests_per_minute: of the 240 a minute that a token has for all that it does.
+    :param wait_for_completion: end only once the deletes can be seen.
+    :param sentinel: see :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`.
+    :param poll_interval: seconds between two looks, with ``wait_for_completion``.
+    :param completion_timeout: seconds after which the wait fails, with ``wait_for_completion``; default 600.
+    :param deferrable: wait in the triggerer, with ``wait_for_completion``.
+    :param conn_id: a connection of type ``vectorize``. Templated.
+    """
+
+    template_fields: Sequence[str] = ("index_name", "source", "rejects_path", "conn_id")
+    operation = "delete"
+
+    def __init__(
+        self,
+        *,
+        index_name: str | None = None,
+        ids: Sequence[str] | XComArg | None = None,
+        source: Source | None = None,
+        columns: Mapping[str, Any] | None = None,
+        format: Literal["auto", "ndjson", "parquet"] = "auto",  # noqa: A002  # the usual name
+        max_deletes: int = DEFAULT_MAX_DELETES,
+        on_empty: Literal["fail", "skip"] = "fail",
+        on_invalid: Literal["fail", "reject"] = "fail",
+        max_rejects: int = 0,
+        rejects_path: Path | None = None,
+        max_in_flight: int = DEFAULTS.max_in_flight,
+        requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        wait_for_completion: bool = False,
+        sentinel: bool = False,
+        poll_interval: float | timedelta = 10.0,
+        completion_timeout: float | timedelta = COMPLETION_TIMEOUT,
+        deferrable: bool = DEFAULT_DEFERRABLE,
+        conn_id: str = "vectorize_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.index_name = index_name
+        self.ids = ids
+        self.source = source
+        self.columns = columns
+        self.format = format
+        self.max_deletes = max_deletes
+        self.max_in_flight = max_in_flight
+        self.requests_per_minute = requests_per_minute
+        self.conn_id = conn_id
+        if (ids is None) == (source is None):
+            raise InvalidArgumentError(f"task {self.task_id!r}: exactly one of ids and source must be given")
+        if source is None:
+            refuse_without_effect(
+                self.task_id,
+                "it needs source",
+                columns=given(kwargs, "columns", columns, None),
+                format=given(kwargs, "format", format, "auto"),
+            )
+        self.set_waiting(
+            kwargs,
+            wait_for_completion=wait_for_completion,
+            sentinel=sentinel,
+            poll_interval=poll_interval,
+            completion_timeout=completion_timeout,
+            deferrable=deferrable,
+        )
+        self.set_rejecting(
+            kwargs,
+            on_invalid=on_invalid,
+            max_rejects=max_rejects,
+            rejects_path=rejects_path,
+            on_empty=on_empty,
+        )
+        one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
+        try:
+            IngestOptions(on_invalid=on_invalid, max_rejects=max_rejects, max_in_flight=max_in_flight)
+            if columns is not None:
+                Columns(columns)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
+        _check_pace(self.task_id, requests_per_minute)
+        draw_dependencies(self, ids)
+
+    def _load(
+        self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
+    ) -> Report:
+        del expected
+        ids: Any = self.ids
+        ids = ids.resolve(context) if is_resolvable(ids) else ids
+        if ids is None and self.source is None:
+            raise nothing_returned("source" if self.ids is None else "ids", "delete")
+        return self.hook.delete(
+            self.index_name,
+            ids,
+            source=self.source,
+            columns=self.columns,
+            format=self.format,
+            max_deletes=self.max_deletes,
+            on_invalid=self.on_invalid,
+            max_rejects=self.max_rejects,
+            rejects_path=self.rejects_path,
+            max_in_flight=self.max_in_flight,
+            requests_per_minute=self.requests_per_minute,
+            checkpoint=checkpoint,
+            stop=run.stop,
+            tried_before=run.tried_before,
+        )
 
 
 class VectorizeQueryOperator(BaseOperator):

@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, VerificationError
 from airflow_provider_vectorize.operators.common import DEFAULT_DEFERRABLE, given, refuse_without_effect
+from airflow_provider_vectorize.operators.writing import VectorizeWrite
 from airflow_provider_vectorize.sync.options import Verify, check_verify
 
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.loads import LoadOptions
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-    from airflow_provider_vectorize.runtime.storage import Source
-    from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
+    from airflow_provider_vectorize.runtime.task import TaskRun
     from airflow_provider_vectorize.sync.expected import Expected
     from airflow_provider_vectorize.sync.verify import VerifyReport
 
 VERIFY_SAMPLE = 1000
 
 
-class VerifiesUpload(BaseOperator):
+class VerifiesUpload(VectorizeWrite):
     """An upload that can be read back.
 
     What it compares with, it notes while it loads. A retry that goes on in the middle, and a worker that resumes after
@@ -30,21 +30,12 @@ class VerifiesUpload(BaseOperator):
     """
 
     operation: ClassVar[Literal["upsert", "insert"]]
-    source: Source | None
     verify: Verify
     verify_sample: int
-    wait_for_completion: bool
-    deferrable: bool
 
     if TYPE_CHECKING:
 
-        @property
-        def hook(self) -> VectorizeHook:
-            """The hook of the task."""
-
         def _options(self) -> LoadOptions: ...
-
-        def _checkpoint(self, run: TaskRun) -> TaskCheckpoint | None: ...
 
     def _check_verify(self, kwargs: dict[str, Any]) -> None:
         """Refuse what can never work, or does nothing; wait in the worker where nothing can be read once more."""
@@ -66,6 +57,11 @@ class VerifiesUpload(BaseOperator):
                 deferrable=given(kwargs, "deferrable", True, DEFAULT_DEFERRABLE),
             )
             self.deferrable = False
+
+    def _witness(self) -> AbstractContextManager[Expected | None]:
+        from airflow_provider_vectorize.hooks.verify import witness
+
+        return witness(self.verify, self.verify_sample, self.operation)
 
     def _loaded(self) -> dict[str, Any]:
         """Give what a verification after a deferral has to know, before the load begins."""

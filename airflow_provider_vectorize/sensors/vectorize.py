@@ -107,7 +107,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
 
         push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
-            return self.upload(context)  # which knows what to do with nothing
+            return self.write(context)  # which knows what to do with nothing
         self._settling = Settling(self.settled_seconds)
         try:
             BaseSensorOperator.execute(self, context)
@@ -116,7 +116,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
             if self._obstacle is not None:
                 text += f"; the last look failed: {self._obstacle}"
             raise type(end)(of_a_failure(text)) from None
-        return self.upload(context)
+        return self.write(context)
 
     def object_found(self, context: Context, event: Any) -> str:
         """Go on after the wait for the source in the triggerer: upload, and return the mutation id."""
@@ -125,7 +125,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         event = check_event(event)
         match event["status"]:
             case "found":
-                return self.upload(context)
+                return self.write(context)
             case "timeout":
                 end: AirflowException = AirflowSensorTimeout(of_a_failure(event["message"]))
             case "failed":

@@ -97,6 +97,11 @@ class FakeClient:
     def insert(self, index_name: str, body: Body, unparsable_behavior: str = "error") -> Mutation:
         return self._write(b"".join(body), self.vectors.setdefault)
 
+    def delete_by_ids(self, index_name: str, ids: Iterable[str]) -> list[Mutation]:
+        return [
+            self._write(ndjson({"id": each} for each in ids), lambda each, _: self.vectors.pop(each, None))
+        ]
+
     def _write(self, body: bytes, put: Callable[[str, dict[str, Any]], Any]) -> Mutation:
         with self._lock:
             self.requests += 1

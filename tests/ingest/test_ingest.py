@@ -397,7 +397,7 @@ def test_without_a_look_at_the_index_there_are_no_probes_and_the_load_goes_on(ca
 @pytest.mark.parametrize(
     ("name", "value", "says"),
     [
-        ("operation", "delete", "operation must be one of 'upsert', 'insert', got 'delete'"),
+        ("operation", "remove", "operation must be one of 'upsert', 'insert', 'delete', got 'remove'"),
         ("on_invalid", "skip", "on_invalid must be one of 'fail', 'reject', got 'skip'"),
         ("unparsable_behavior", "drop", "unparsable_behavior must be one of 'error', 'discard'"),
         ("compact", "yes", "compact must be one of True, False, got 'yes'"),
