@@ -77,7 +77,7 @@ lint: $(READY) ## ruff, mypy, and whether the constraints hold for every support
 	@$(BIN)/python scripts/constraints.py --check
 
 docs: $(READY) ## build the site into .work/docs
-	@AIRFLOW_HOME=$(CURDIR)/.work/airflow $(BIN)/python -m sphinx -q -b html docs .work/docs
+	@AIRFLOW_HOME=$(CURDIR)/.work/airflow $(BIN)/python -m sphinx -q -W --keep-going -b html docs .work/docs
 	@$(BIN)/python scripts/public_names.py --documented .work/docs/objects.inv
 
 constraints: $(READY) ## resolve constraints.txt anew, for every supported Python; UPGRADE=1 for newer versions

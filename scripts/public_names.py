@@ -24,6 +24,7 @@ MODULES = (
     "lineage",
     "links",
     "operators.index",
+    "operators.sync",
     "operators.vectorize",
     "operators.vectors",
     "policies",
