@@ -22,9 +22,9 @@ from airflow_provider_vectorize import waiting
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.hooks import loads as loads_module
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-from airflow_provider_vectorize.operators.deletes import VectorizeDeleteOperator
 from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectors import VectorizeDeleteOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor, VectorizeUpsertSensor
 from airflow_provider_vectorize.wording import LOG_LENGTH
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, Instance, ndjson, vectors
