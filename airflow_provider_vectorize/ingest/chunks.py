@@ -86,7 +86,7 @@ class Chunker:
 
     :param max_vectors: records in a chunk; as many may be superseded, and as many rejected.
     :param max_bytes: bytes of its text and of the rejects that are kept, together.
-    :param max_seconds: age of its first record; looked at when the next one comes.
+    :param max_seconds: age of its first record at which it is due; looked at when the next one comes, too.
     :param keep: which of several records of one chunk with the same id is sent.
     :param start: place in the source where the first chunk begins.
     :param number: number of the first chunk.
@@ -147,6 +147,14 @@ class Chunker:
             self._chunk.kept.add(kept)
         return full
 
+    def due_in(self) -> float:
+        """Tell in how many seconds the chunk may be due; safe to ask from any thread."""
+        return self._max_seconds - (self._clock() - self._since if self._holds_any() else 0.0)
+
+    def due(self) -> Chunk | None:
+        """Close the chunk if it is due."""
+        return self._close() if self._holds_any() and self.due_in() <= 0 else None
+
     def flush(self) -> Chunk | None:
         """Close the last chunk; None if there is nothing in it."""
         return self._close() if self._holds_any() else None
@@ -154,9 +162,7 @@ class Chunker:
     def _take(self, item: Item, size: int, *, too_many: bool) -> Chunk | None:
         full = None
         if self._holds_any() and (
-            too_many
-            or self._used + self._chunk.kept.size + size > self._max_bytes
-            or self._clock() - self._since >= self._max_seconds
+            too_many or self._used + self._chunk.kept.size + size > self._max_bytes or self.due_in() <= 0
         ):
             full = self._close()
         if not self._holds_any():

@@ -19,6 +19,7 @@ from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.checkpoint import Checkpoint, Journal, fingerprint
 from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker, Entry
+from airflow_provider_vectorize.ingest.flushing import Flusher
 from airflow_provider_vectorize.ingest.following import Follower
 from airflow_provider_vectorize.ingest.operations import Checks, Client, operation_on
 from airflow_provider_vectorize.ingest.options import IngestOptions
@@ -69,7 +70,8 @@ def ingest(
     :param rejects: folder for the refused records; None keeps none of them.
     :param checkpoint: where to remember how far the load has come. A load from files goes on there; any other starts
         again.
-    :param progress: called with the report so far whenever more was settled.
+    :param progress: called with the report so far whenever more was settled; while the source is waited for, that is
+        in a thread of the load, and so are the checkpoint, the follower and ``pace``. Never two of them at a time.
     :param stop: ends the load when set, from any thread: nothing is begun and no wait goes on, requests under way are
         given 1.5 seconds and then cut, the checkpoint is stored. A read of the source that hangs is not interrupted.
     :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
@@ -152,7 +154,8 @@ def ingest(
 
 
 class Load:
-    """The way of the records of one load, in the thread of the caller; only requests have threads of their own.
+    """The way of the records of one load, in the thread of the caller, or in that of a flush while the caller's waits
+    for the source, never in two at a time. Requests have threads of their own.
 
     :param source: what to read.
     :param checker: makes a record of what was read.
@@ -210,18 +213,21 @@ class Load:
         self._delivery = Delivery(send, source.names, options, rejects is not None, ending)
         self._delivery.count_rejects(account.rejected)
         self._window = Window(self._delivery.deliver, options.max_in_flight, ending)
+        self._flusher = Flusher(self._chunker.due_in, self._flush)
 
     def run(self) -> None:
         """Load all that is left."""
         try:
+            self._flusher.start()
             for chunk in self._full_chunks():
                 self._send(chunk)
-                self._sent.add(chunk.entries)
+            self._flusher.close()
             self._settle_all()
             self._finish(self._chunker.flush())
         except BaseException as error:
             # What is under way still counts, whatever the reason.
             self._ending.come_to(State.FAILING if isinstance(error, Exception) else State.STOPPING)
+            self._flusher.close()
             for outcome in self._window.drain():
                 with suppress(Exception):
                     self._settle(outcome)
@@ -233,7 +239,7 @@ class Load:
             self._save()
 
     def _full_chunks(self) -> Iterator[Chunk]:
-        for item in self._source.read(self._account.position, self._interrupt):
+        for item in self._flusher.give_way(self._source.read(self._account.position, self._interrupt)):
             try:
                 record = self.checker.check(item.data)
             except FlawError as flaw:
@@ -262,6 +268,14 @@ class Load:
         if self.follower is not None:
             self.follower.sending(chunk)
         self._window.send(chunk)
+        self._sent.add(chunk.entries)
+
+    def _flush(self) -> None:
+        """Send the chunk that is due, or settle what has arrived; while the source is waited for."""
+        if (chunk := self._chunker.due()) is not None:
+            self._send(chunk)
+        for outcome in self._window.arrived():
+            self._settle(outcome)
 
     def _settle_all(self) -> None:
         for outcome in self._window.drain():

@@ -11,7 +11,7 @@ from airflow_provider_vectorize.ingest.records import Record
 
 
 class Follower(Protocol):
-    """Told in the thread that loads, in this order for every chunk. What it raises ends the load."""
+    """Told by one thread at a time, in this order for every chunk. What it raises ends the load."""
 
     #: It may leave records out, so that there may be nothing to load.
     partial: bool

@@ -87,6 +87,11 @@ class Window:
             self._pending.pop()
             raise
 
+    def arrived(self) -> Iterator[Outcome]:
+        """Give the outcomes that are there without waiting."""
+        while self._pending and self._pending[0].outcome is not None:
+            yield self._oldest()
+
     def drain(self) -> Iterator[Outcome]:
         """Give the outcomes of all that is under way; once told to stop, what does not end in time is lost."""
         while self._pending:

@@ -62,8 +62,8 @@ class VectorizeUpload(VerifiesUpload):
     :param max_batch_vectors: vectors a request, at most 5,000 (limits page).
     :param max_batch_bytes: bytes a request, at most 100 MB (limits page); default 32 MiB.
     :param max_in_flight: requests under way at once.
-    :param flush_seconds: a request goes out, however small, when the next record comes so long after its first:
-        what a slow generator has made is soon in the index.
+    :param flush_seconds: a request goes out, however small, so long after its first record was read, even while
+        the next one is waited for: what a slow generator has made is soon in the index.
     :param unparsable_behavior: ``error``, or ``discard``: the API then drops what it cannot parse without telling
         how many, so the report cannot count what was accepted.
     :param verify: once the load can be seen, read ``sample`` or ``all`` of its records back (20 a request) and compare

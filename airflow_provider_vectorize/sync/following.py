@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -53,6 +54,8 @@ class Changes:
         self._options = options
         self._mark = marker(options.changed_by)
         self._witness = witness
+        #: A source may ask :meth:`unchanged` while something is sent.
+        self._lock = threading.Lock()
         #: The one that was checked last.
         self._record: Json = {}
         #: Ids that were given to the load and are not taken down yet: what each was before, and its last mark.
@@ -84,9 +87,10 @@ class Changes:
             if self._options.changed_by == RECORD
             else value_mark(value)
         )
-        unchanged = self._look(record_id, mark) is Change.UNCHANGED
-        if unchanged and self._witness is not None:
-            self._witness(record_id, mark)
+        with self._lock:
+            unchanged = self._look(record_id, mark) is Change.UNCHANGED
+            if unchanged and self._witness is not None:
+                self._witness(record_id, mark)
         return unchanged
 
     def mark(self, record: Mapping[str, Any]) -> bytes:
@@ -132,36 +136,38 @@ class Changes:
         ids = [each for each in chunk.entries if each]
         if not ids:
             return
-        changes = {each: self._given[each][0] for each in ids if each in self._given}
-        for each in changes:
-            # The record that was given last is in the next chunk, perhaps under an id of this one.
-            if self._given[each][1] == chunk.entries[each].mark:
-                del self._given[each]
-        self._notes.intend(ids)
-        for each in ids:
-            _, number = self._known.get(each)
-            self._known.seen.add(number)
-            if not self._dirty.add(number):
-                changes.pop(each, None)
-        self._sent[chunk.number] = chunk.entries, changes
+        with self._lock:
+            changes = {each: self._given[each][0] for each in ids if each in self._given}
+            for each in changes:
+                # The record that was given last is in the next chunk, perhaps under an id of this one.
+                if self._given[each][1] == chunk.entries[each].mark:
+                    del self._given[each]
+            self._notes.intend(ids)
+            for each in ids:
+                _, number = self._known.get(each)
+                self._known.seen.add(number)
+                if not self._dirty.add(number):
+                    changes.pop(each, None)
+            self._sent[chunk.number] = chunk.entries, changes
 
     def settled(self, outcome: Outcome) -> None:
         """Take down what was accepted. Of a chunk that failed nothing is: its ids stay unknown."""
-        for reject in outcome.rejects:
-            # A refused record is one of the source all the same; what the index has of it stays.
-            if reject.id is None:
-                self.nameless += 1
-                continue
-            if self._witness is not None:
-                self._witness.discard(reject.id)
-            if (number := self._known.get(reject.id)[1]) >= 0 and self._known.seen.add(number):
-                self._kept += 1
-        entries, changes = self._sent.pop(outcome.number, ({}, {}))
-        if outcome.error is None and entries:
-            refused = {reject.id for reject in outcome.rejects}
-            self._notes.settle(
-                [(each.id, each.mark or UNKNOWN) for each in entries.values() if each.id not in refused]
-            )
-            for record_id, change in changes.items():
-                if record_id not in refused:
-                    self.counts[change] += 1
+        with self._lock:
+            for reject in outcome.rejects:
+                # A refused record is one of the source all the same; what the index has of it stays.
+                if reject.id is None:
+                    self.nameless += 1
+                    continue
+                if self._witness is not None:
+                    self._witness.discard(reject.id)
+                if (number := self._known.get(reject.id)[1]) >= 0 and self._known.seen.add(number):
+                    self._kept += 1
+            entries, changes = self._sent.pop(outcome.number, ({}, {}))
+            if outcome.error is None and entries:
+                refused = {reject.id for reject in outcome.rejects}
+                self._notes.settle(
+                    [(each.id, each.mark or UNKNOWN) for each in entries.values() if each.id not in refused]
+                )
+                for record_id, change in changes.items():
+                    if record_id not in refused:
+                        self.counts[change] += 1

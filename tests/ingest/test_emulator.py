@@ -7,6 +7,8 @@ import json
 import signal
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +17,7 @@ import pytest
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.ending import Ending
-from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.ingest import IngestOptions, ingest
 from airflow_provider_vectorize.ingest.chunks import Chunker
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.refusals import Delivery
@@ -143,3 +145,58 @@ def test_a_process_killed_amid_40_chunks_goes_on_and_sends_at_most_max_in_flight
         for line in path.read_bytes().splitlines()
     ]
     assert sorted(rejected) == sorted(item["id"] for item in items if not item["values"])
+
+
+def test_records_of_a_generator_that_stalls_are_in_the_index_after_flush_seconds(emulator):
+    seen, looking = threading.Event(), client_of(emulator)
+
+    def source():
+        yield from records(10)
+        assert seen.wait(30)
+        yield record(10)
+
+    def look():
+        while looking.index_info("docs").vector_count < 10:
+            time.sleep(0.02)
+        seen.set()
+
+    watcher = threading.Thread(target=look, daemon=True)
+    watcher.start()
+    report = ingest(client_of(emulator), "docs", source(), options=IngestOptions(flush_seconds=0.2))
+    watcher.join(30)
+    assert (report.accepted, report.batches) == (11, 2)
+    assert [row["mutation_id"] for row in emulator.log() if row["operation"] == "upsert"][
+        -1
+    ] == report.mutation_id
+
+
+SLOWLY = """
+import sys, time
+from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.ingest import IngestOptions, ingest
+
+url, account, dimensions = sys.argv[1:]
+
+def embed():
+    begun = time.monotonic()
+    for number in range(10_000):
+        time.sleep(max(0, begun + number / 300 - time.monotonic()))
+        print(number, flush=True)
+        yield {"id": f"id-{number}", "values": [1.0] * int(dimensions)}
+
+client = VectorizeClient(account, "t" * 40, base_url=url)
+ingest(client, "docs", embed(), options=IngestOptions(flush_seconds=1))
+"""
+
+
+def test_of_600_vectors_of_a_slow_generator_250_outlive_a_kill(emulator):
+    """30 times as fast as with the default: killed after 60 s at 10 vectors a second, 25 s of it are there."""
+    command = [sys.executable, "-c", SLOWLY, emulator.url, emulator.account, str(DIMENSIONS)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if int(line) >= 600:
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    assert len(stored(emulator)) >= 250

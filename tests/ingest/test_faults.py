@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -97,15 +98,15 @@ class Loads(RuleBasedStateMachine):
         self.emulator.create_index("docs", dimensions=DIMENSIONS)
 
     def client(self, attempts: int = MAX_ATTEMPTS) -> Watched:
-        time = FakeTime()
+        fake = FakeTime()
         client = Watched(
             self.emulator.account,
             self.emulator.token,
             base_url=self.emulator.url,
             timeout=TIMEOUT,
             max_attempts=attempts,
-            sleep=time.sleep,
-            clock=time.clock,
+            sleep=fake.sleep,
+            clock=fake.clock,
         )
         client.attempts, client.breaks = [], []
         return client
@@ -117,6 +118,7 @@ class Loads(RuleBasedStateMachine):
         in_flight=st.integers(1, 4),
         way_out=EXITS,
         at=st.integers(0, 20),
+        pauses=st.sets(st.integers(0, 20), max_size=2),
     )
     def load(
         self,
@@ -126,6 +128,7 @@ class Loads(RuleBasedStateMachine):
         in_flight: int,
         way_out: tuple[str, type[BaseException]] | None,
         at: int,
+        pauses: set[int],
     ) -> None:
         who, error = way_out or (None, BrokenError)
         stop, client, items, versions = threading.Event(), self.client(), *self.records(ids)
@@ -134,6 +137,8 @@ class Loads(RuleBasedStateMachine):
 
         def source() -> Iterator[dict[str, Any]]:
             for number, item in enumerate(items):
+                if number in pauses:
+                    time.sleep(0.004)  # what is due goes out
                 if number == at and who == "source":
                     raise error
                 if number == at and who == "stop":
@@ -152,7 +157,9 @@ class Loads(RuleBasedStateMachine):
             if who == "progress" and report.batches >= at // 4:
                 raise error
 
-        options = IngestOptions(max_batch_vectors=vectors, max_in_flight=in_flight)
+        options = IngestOptions(
+            max_batch_vectors=vectors, max_in_flight=in_flight, flush_seconds=0.001 if pauses else 30
+        )
         self.emulator.clear_log()
         self.emulator.add_faults({**fault, "operation": "upsert", "times": times} for fault, times in faults)
         report = None

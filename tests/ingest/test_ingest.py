@@ -536,20 +536,131 @@ def test_choosing_probes_is_one_attempt_of_ten_seconds():
 # Slow producers
 
 
-def test_a_chunk_goes_out_when_its_first_record_has_waited_for_flush_seconds():
-    client, seen = FakeClient(), []
+FLUSHED = IngestOptions(flush_seconds=0.05)
 
-    def slowly():
-        for number in range(12):
-            time.sleep(0.05)
-            seen.append(len(client.vectors))
+
+def stalling(client, before=10, after=3):
+    """Give records, then none until all of these are in the index, then the rest."""
+    yield from (record(number) for number in range(before))
+    until = time.monotonic() + 20
+    while len(client.vectors) < before and time.monotonic() < until:
+        time.sleep(0.01)
+    assert len(client.vectors) == before, "the producer is still at it"
+    yield from (record(number) for number in range(before, before + after))
+
+
+@pytest.mark.parametrize("after", [3, 0])
+def test_a_chunk_goes_out_when_its_first_record_has_waited_for_flush_seconds(after):
+    client = FakeClient()
+    report = ingest(client, "docs", stalling(client, after=after), options=FLUSHED)
+    assert report.accepted == 10 + after == len(client.vectors)
+    assert report.mutation_id == client.mutations[-1], "the fence is the last request all the same"
+    assert client.ids_by_request[-1][-1] == f"id-{9 + after}"
+
+
+def test_what_was_flushed_is_settled_while_the_source_is_waited_for():
+    client, told = FakeClient(), threading.Event()
+
+    def source():
+        yield record(0)
+        assert told.wait(20)
+        yield record(1)
+
+    report = ingest(client, "docs", source(), options=FLUSHED, progress=lambda report: told.set())
+    assert report.accepted == 2
+
+
+def test_what_fails_while_the_source_is_waited_for_ends_the_load_with_the_next_record():
+    failed, after = threading.Event(), []
+
+    def before(body):
+        failed.set()
+        raise ServerError("broken", status=500)
+
+    def source():
+        yield record(0)
+        assert failed.wait(20)
+        yield from itertools.repeat(record(1))
+        after.append("the end")
+
+    with pytest.raises(ServerError) as caught:
+        ingest(FakeClient(before=before), "docs", source(), options=FLUSHED)
+    assert caught.value.report.accepted == 0
+    assert [str(span) for span in caught.value.report.unsettled]
+    assert after == []
+
+
+@pytest.mark.parametrize("error", [RuntimeError, SystemExit])
+def test_what_progress_raises_while_the_source_is_waited_for_is_raised_by_the_load(error):
+    raised = threading.Event()
+
+    def progress(report):
+        raised.set()
+        raise error
+
+    def source():
+        yield record(0)
+        assert raised.wait(20)
+        yield record(1)
+
+    client = FakeClient()
+    with pytest.raises(error):
+        ingest(client, "docs", source(), options=FLUSHED, progress=progress)
+    assert len(client.vectors) == 1
+    assert [each for each in threading.enumerate() if each.name.startswith("vectorize")] == []
+
+
+def test_a_source_that_raises_while_a_flush_is_under_way_waits_for_it():
+    begun = threading.Event()
+
+    def before(body):
+        begun.set()
+        time.sleep(0.1)
+
+    def source():
+        yield record(0)
+        assert begun.wait(20)
+        raise KeyboardInterrupt
+
+    client = FakeClient(before=before)
+    with pytest.raises(KeyboardInterrupt):
+        ingest(client, "docs", source(), options=FLUSHED)
+    assert len(client.vectors) == 1
+    assert [each for each in threading.enumerate() if each.name.startswith("vectorize")] == []
+
+
+def test_loop_and_flushes_never_run_at_the_same_time_and_nothing_is_lost():
+    client, inside, met = FakeClient(), threading.Lock(), []
+
+    class Follower:
+        partial = False
+
+        def _alone(self, *_):
+            met.append(inside.acquire(blocking=False))
+            time.sleep(0)
+            inside.release()
+            return True
+
+        mark = staticmethod(lambda record: b"")
+        wants = sending = settled = _alone
+
+    def source():
+        for number in range(400):
+            if number % 20 == 0:
+                time.sleep(0.003)
             yield record(number)
 
-    report = ingest(client, "docs", slowly(), options=IngestOptions(flush_seconds=0.15))
-    assert report.accepted == 12
-    assert report.batches >= 3
-    assert seen[-1] > 0, "while the producer is still at it"
-    assert report.mutation_id == client.mutations[-1], "the fence is the last request all the same"
+    options = IngestOptions(flush_seconds=0.001, max_batch_vectors=30)
+    report = ingest(client, "docs", source(), options=options, follower=Follower())
+    assert all(met)
+    assert (report.accepted, len(client.vectors)) == (400, 400)
+    assert report.batches > 400 / 30 + 1, "some were flushed"
+    assert report.mutation_id == client.mutations[-1]
+
+
+def test_the_longest_flush_seconds_is_for_ever():
+    report = ingest(FakeClient(), "docs", iter(records(3)), options=IngestOptions(flush_seconds=float("inf")))
+    assert report.batches == 1
 
 
 @pytest.mark.parametrize("value", [0, -1, True, "30", None])

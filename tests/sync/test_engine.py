@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import pytest
 
@@ -233,6 +234,30 @@ def test_a_generator_asks_before_it_embeds(client, tmp_path):
     del texts["doc-005"]
     assert counts(run()) == (0, 1, 18, 1)
     assert embedded == ["doc-004"]
+
+
+def test_what_a_generator_has_made_is_sent_while_it_stalls_and_it_may_ask_on(emulator, client, tmp_path):
+    run_sync(client, tmp_path, vectors(*names(20)))
+    emulator.clear_log()
+    before = writes(emulator)
+
+    def stalling(known):
+        yield vector("doc-000", 1)
+        until = time.monotonic() + 20
+        while writes(emulator) == before and time.monotonic() < until:
+            assert all(known.unchanged(each["id"], each) for each in vectors(*names(20)[1:]))
+        assert writes(emulator) == before + 1
+        yield vector("doc-000", 2)
+
+    report = run_sync(client, tmp_path, stalling, load={"flush_seconds": 0.05})
+    assert counts(report) == (0, 1, 19, 0)
+    assert contents(client) == wanted([*vectors(*names(20)), vector("doc-000", 2)])
+    assert counts(run_sync(client, tmp_path, [*vectors(*names(20)[1:]), vector("doc-000", 2)])) == (
+        0,
+        0,
+        20,
+        0,
+    )
 
 
 def test_a_whole_record_can_be_asked_for_too(client, tmp_path):
