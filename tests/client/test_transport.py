@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import io
+import json
 import logging
 import pickle
 import socket
@@ -438,6 +439,21 @@ def raw_server():
             return f"http://127.0.0.1:{listener.getsockname()[1]}"
 
         yield serve
+
+
+@pytest.mark.parametrize("mutation_id", ["m-1\n", "m\n1", "m 1", "m\x1b1", "m" * 37, ""])
+def test_a_mutation_id_that_is_none_is_refused(raw_server, mutation_id):
+    answer = json.dumps(ok({"mutationId": mutation_id})).encode()
+
+    def accept(connection):
+        received = b""
+        while not received.endswith(b"\r\n\r\n{}\n"):
+            received += connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(answer), answer))
+
+    client = VectorizeClient(ACCOUNT, TOKEN, base_url=raw_server(accept))
+    with pytest.raises(errors.UnexpectedAnswerError, match="no mutation id of 1 to 36 visible characters"):
+        client.upsert("docs", b"{}\n")
 
 
 def drip(connection, head, drop):
