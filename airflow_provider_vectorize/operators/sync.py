@@ -197,7 +197,7 @@ class VectorizeVerifyOperator(BaseOperator):
         from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
         from airflow_provider_vectorize.runtime.task import TaskRun
 
-        self._run = TaskRun(context)
+        self._run = TaskRun.begin(context)
         with fail_fast():
             report = VectorizeHook(self.conn_id).verify(
                 self.index_name,

@@ -15,7 +15,7 @@ from airflow_provider_vectorize.sync.options import Verify, check_verify
 
 if TYPE_CHECKING:
     from airflow_provider_vectorize.hooks.loads import LoadOptions
-    from airflow_provider_vectorize.runtime.task import TaskRun
+    from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
     from airflow_provider_vectorize.sync.expected import Expected
     from airflow_provider_vectorize.sync.verify import VerifyReport
 
@@ -76,6 +76,7 @@ class VerifiesUpload(VectorizeWrite):
         self,
         context: Context,
         run: TaskRun,
+        checkpoint: TaskCheckpoint | None,
         report: Mapping[str, Any],
         expected: Expected | None = None,
         source_mark: str | None = None,
@@ -88,7 +89,7 @@ class VerifiesUpload(VectorizeWrite):
             found = self._compare(run, report, expected, source_mark)
         except VerificationError as error:
             found = error.report
-            if (checkpoint := self._checkpoint(run)) is not None:
+            if checkpoint is not None:
                 checkpoint.clear()  # a retry loads all of it again
             raise
         finally:

@@ -121,7 +121,7 @@ class VectorizeWrite(TellsLineage):
         from airflow_provider_vectorize.runtime.task import TaskRun
 
         push_links(self, context, self.index_name, self.rejects_path)
-        self._run = run = TaskRun(context)
+        self._run = run = TaskRun.begin(context)
         checkpoint = self._checkpoint(run)
         with fail_fast(), self._witness() as expected:
             loaded = self._loaded()
@@ -136,7 +136,7 @@ class VectorizeWrite(TellsLineage):
                     # Files tell by themselves whether they are the same; vectors are not loaded again for a wait.
                     checkpoint.keep_report(report)
                 self._wait(run, report, loaded)
-            self._verify(context, run, report, expected)
+            self._verify(context, run, checkpoint, report, expected)
         if checkpoint is not None:
             checkpoint.clear()
         return report["mutation_id"]  # type: ignore[no-any-return]  # None of a sync that has nothing to do
@@ -151,7 +151,8 @@ class VectorizeWrite(TellsLineage):
         from airflow_provider_vectorize.visibility import Target
 
         self.recall_report(context)
-        self._run = run = TaskRun(context)
+        self._run = run = TaskRun.begin(context)
+        checkpoint = self._checkpoint(run)
         event = check_event(event)
         [mutation_id] = event["mutation_ids"]
         wait = self.hook.begin_wait(
@@ -166,8 +167,8 @@ class VectorizeWrite(TellsLineage):
             # What a deferral carries may be lost on the way, so nothing of it decides whether to verify.
             told = {**(self._report or {}), **(loaded or {})}
             load = {"index_name": event["index_name"], "rejected": told.get("rejected", 0)}
-            self._verify(context, run, load, source_mark=told.get("source_mark"))
-        if (checkpoint := self._checkpoint(run)) is not None:
+            self._verify(context, run, checkpoint, load, source_mark=told.get("source_mark"))
+        if checkpoint is not None:
             checkpoint.clear()
         return str(mutation_id)
 
@@ -191,6 +192,7 @@ class VectorizeWrite(TellsLineage):
         self,
         context: Context,
         run: TaskRun,
+        checkpoint: TaskCheckpoint | None,
         report: Mapping[str, Any],
         expected: Expected | None = None,
         source_mark: str | None = None,

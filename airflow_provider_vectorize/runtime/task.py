@@ -8,9 +8,10 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowException, get_current_context
 
@@ -28,25 +29,41 @@ MAX_FENCES = 20
 class TaskRun:
     """What a load and a wait need to know of the task that they run in. The hook and the operators use the same.
 
-    A task instance has one life until it is cleared, and then another: its first try is ``max_tries - retries + 1``.
+    There is one for each try of a task instance. A task instance has one life until it is cleared, and then another:
+    its first try is ``max_tries - retries + 1``.
 
     :param context: of the task; empty outside of one.
     """
 
+    _last: ClassVar[TaskRun | None] = None
+
     def __init__(self, context: Mapping[str, Any]) -> None:
         self._store = context.get("task_state_store")
         self._ti = context.get("ti")
+        self._try_number = None if self._ti is None else self._ti.try_number
         self._retries = context["task"].retries or 0 if "task" in context else 0
+        self._loads: Counter[str] = Counter()
         #: Set when the task is to stop; every loop sleeps on it.
         self.stop = threading.Event()
 
     @classmethod
+    def begin(cls, context: Mapping[str, Any]) -> TaskRun:
+        """Make that of the try that begins here; what the hook does in it is part of it."""
+        cls._last = run = cls(context)
+        return run
+
+    @classmethod
     def current(cls) -> TaskRun:
-        """Give the task that runs here."""
+        """Give that of the try that runs here."""
         try:
-            return cls(get_current_context())
+            context = get_current_context()
         except (AirflowException, RuntimeError):
             return cls({})
+        last, ti = cls._last, context["ti"]
+        # What runs a DAG in one process may keep one object for all tries.
+        if last is not None and last._ti is ti and last._try_number == ti.try_number:
+            return last
+        return cls.begin(context)
 
     @property
     def name(self) -> str | None:
@@ -66,18 +83,24 @@ class TaskRun:
         return 1 if self._ti is None else self._ti.max_tries - self._retries + 1
 
     def checkpoint(self, *load: object) -> TaskCheckpoint | None:
-        """Give the checkpoint of a load; None where Airflow has no state store, before 3.3.
+        """Give the checkpoint of the load that begins here; None where Airflow has no state store, before 3.3.
 
-        :param load: what tells it from other loads of the task.
+        :param load: what it is; of loads that are the same in this, each of a try has its own, in their order.
         """
         if self._store is None:
             return None
-        digest = hashlib.blake2b(json.dumps(load, default=str).encode(), digest_size=8).hexdigest()
-        return TaskCheckpoint(self._store, f"{PREFIX}{digest}", life=self.life, stop=self.stop)
+        same = json.dumps(load, default=str)
+        key = f"{PREFIX}{_digest(same, self._loads[same])}"
+        self._loads[same] += 1
+        return TaskCheckpoint(self._store, key, life=self.life, stop=self.stop)
 
     def memory(self, wait: Wait) -> WaitMemory:
         """Give what is remembered of a wait from one poke to the next."""
         return WaitMemory(self._store, wait)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.blake2b(json.dumps(parts).encode(), digest_size=8).hexdigest()
 
 
 class TaskCheckpoint:

@@ -306,7 +306,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
         from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
 
-        self._run = TaskRun(context)
+        self._run = TaskRun.begin(context)
         self._awaited = awaited = Awaited.read(self.mutation_id)
         if not awaited.ids:
             raise AirflowSkipException("There is nothing to wait for: mutation_id is an empty list")

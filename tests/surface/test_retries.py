@@ -99,6 +99,69 @@ class TestWithAStateStore:
         assert cleared == [1]
 
 
+@pytest.mark.skipif(not HAS_STORE, reason="the state store came with Airflow 3.3")
+class TestTwoLoadsOfOneTask:
+    """Each has a checkpoint of its own, also where nothing but their order tells them apart."""
+
+    @pytest.fixture
+    def break_in_the_second(self, monkeypatch):
+        """Break the first try at the sixth request of its second load; each of them has ten."""
+        upsert, calls = VectorizeClient.upsert, iter(range(1000))
+
+        def broken(self, *args):
+            if next(calls) == 15:
+                raise ServerError("no more today", status=503)
+            return upsert(self, *args)
+
+        monkeypatch.setattr(VectorizeClient, "upsert", broken)
+
+    @pytest.mark.parametrize("second", ["the same file", "another"])
+    def test_of_files_the_second_goes_on_and_the_first_which_was_done_is_done_again(
+        self, emulator, client, dag, run_dag, source, break_in_the_second, second
+    ):
+        sources = [source, source]
+        if second == "another":
+            sources[1] = source.with_name("more.ndjson")
+            sources[1].write_text(ndjson(vectors(*"klmnopqrst")))
+        with dag:
+
+            @task(retries=1)
+            def load():
+                hook = VectorizeHook()
+                one_by_one = {"max_batch_vectors": 1, "max_in_flight": 1}
+                reports = [hook.upsert(INDEX, source=str(each), **one_by_one) for each in sources]
+                return [report.to_dict()["resumed_from"] for report in reports]
+
+            load()
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert ended.xcom("load") == [None, [f"file://{sources[1]}", 6]]
+        assert len(uploads(emulator)) == 15 + 10 + 5
+        assert len(list(client.list_vectors(INDEX))) == (10 if second == "the same file" else 20)
+        assert "cannot be continued" not in ended.log
+
+    def test_of_vectors_only_the_second_is_said_to_start_again(
+        self, emulator, client, dag, run_dag, break_in_the_second, caplog
+    ):
+        with dag:
+
+            @task(retries=1)
+            def load():
+                for ids in ("abcdefghij", "klmnopqrst"):
+                    VectorizeHook().upsert(INDEX, vectors=vectors(*ids), max_batch_vectors=1, max_in_flight=1)
+
+            load()
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert len(uploads(emulator)) == 15 + 10 + 10
+        assert len(list(client.list_vectors(INDEX))) == 20
+        said = [record.getMessage() for record in caplog.records]
+        assert sum("An earlier try cannot be continued" in text for text in said) == 1
+        again = next(n for n, text in enumerate(said) if "An earlier try cannot be continued" in text)
+        begun = sum(text.startswith("Loading ") for text in said[:again])
+        assert begun == 4  # both of both tries
+
+
 def test_a_task_of_ones_own_that_loads_again_knows_no_record_to_recognise_the_load_by(
     emulator, dag, run_dag, source
 ):
@@ -239,6 +302,25 @@ class TestTaskRun:
             self.run(task_state_store=store).checkpoint("upsert", name).save({"of": name})
         assert len(store) == 2
         assert self.run(task_state_store=store).checkpoint("upsert", "a").load() == {"of": "a"}
+
+    def test_loads_of_one_try_that_look_the_same_have_them_too_in_their_order(self):
+        store = Store()
+        first, second = self.run(task_state_store=store), self.run(try_number=2, task_state_store=store)
+        for name in ("one", "two"):
+            first.checkpoint("upsert", "a").save({"of": name})
+        assert [second.checkpoint("upsert", "a").load()["of"] for _ in range(2)] == ["one", "two"]
+
+    def test_there_is_one_for_each_try(self, monkeypatch):
+        task, ti = type("Task", (), {"retries": 1}), Instance(1, 1)
+        monkeypatch.setattr("airflow_provider_vectorize.runtime.task.get_current_context", lambda: context)
+        context = {"ti": ti, "task": task}
+        begun = TaskRun.begin(context)
+        assert TaskRun.current() is begun
+        ti.try_number = 2
+        assert (again := TaskRun.current()) is not begun
+        assert TaskRun.current() is again
+        context = {"ti": Instance(2, 1), "task": task}
+        assert TaskRun.current() is not again
 
     def test_a_store_that_fails_to_forget_is_logged_only(self, caplog):
         class Broken(Store):
