@@ -24,7 +24,7 @@ demo: $(READY) ## run an example DAG end to end on the local emulator
 test: $(READY) ## run the tests
 	@$(BIN)/python -m pytest -n 2 --dist loadfile --cov --cov-fail-under=95
 
-matrix: $(READY) ## run the tests on every Airflow and Python; ONLY=2.11-3.11 for one of them
+matrix: $(READY) ## run the tests on every Airflow and Python; ONLY=2.11 or 2.11-3.11 for some of them
 	@$(BIN)/python scripts/matrix.py $(if $(ONLY),--only $(ONLY))
 
 smoke: $(READY) ## run the shortest of them on the oldest Airflow

@@ -2,7 +2,8 @@
 
 Called by ``make matrix`` and ``make smoke``. One environment for each pair, made anew, with nothing in it that was
 published after the day given here: an old Airflow does not stand today's packages, and the people who run it have
-installed it with those of its time. Pairs whose Python is not on this machine are left out.
+installed it with those of its time. Pairs whose Python is not on this machine are left out. Each pair has a line of its
+own in the README, written when it has passed and taken out when it has failed, so that they can be run one at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import sys
 import time
 import tomllib
 from dataclasses import dataclass
-from itertools import groupby
+from datetime import UTC, datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -24,6 +25,8 @@ ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".work" / "matrix"
 README = ROOT / "README.md"
 
+#: As `make test` does it.
+QUIETLY = ["--quiet", "-n", "2", "--dist", "loadfile"]
 #: What knows nothing of Airflow is run once for each Python; on 3.11 `make test` does that.
 WITHOUT_AIRFLOW = ["tests/emulator", "tests/contract"]
 #: Short, and through all that differs by version: the form, the context, XComs, deferral, object storage.
@@ -45,9 +48,20 @@ class Pair:
     lowest: bool = False  # with the lowest versions of our own dependencies
 
     @property
+    def version(self) -> str:
+        """The minor version of Airflow."""
+        return self.airflow.rpartition(".")[0]
+
+    @property
     def name(self) -> str:
         """What the option ``--only`` calls it."""
-        return f"{self.airflow.rpartition('.')[0]}-{self.python}{'-lowest' if self.lowest else ''}"
+        return f"{self.version}-{self.python}{'-lowest' if self.lowest else ''}"
+
+    @property
+    def cells(self) -> str:
+        """What its line in the README begins with."""
+        lowest = ", our dependencies at their lowest" if self.lowest else ""
+        return f"| {self.airflow} | {self.python}{lowest} | {self.published_by} |"
 
 
 PAIRS = [
@@ -131,7 +145,7 @@ def check(pair: Pair, tests: list[str]) -> Outcome:
         *uv, "pip", "install", "--python", python, "--exclude-newer", pair.published_by, *packages, log=log
     )
     if made:
-        run(python, "-m", "pytest", "--quiet", "--junit-xml", results, *tests, log=log)
+        run(python, "-m", "pytest", *QUIETLY, "--junit-xml", results, *tests, log=log)
     seconds = time.monotonic() - started
     if not results.exists():
         return Outcome(pair, passed=0, failed=1, seconds=seconds)
@@ -150,36 +164,48 @@ def suite(pair: Pair) -> list[str]:
     return ["tests"]
 
 
-def write_readme(outcomes: list[Outcome]) -> None:
-    """Write into the README which pairs passed."""
-    passed = [outcome.pair for outcome in outcomes if outcome.passed and not outcome.failed]
-    rows = ["| Airflow | Python | with packages published by |", "|---|---|---|"]
-    for (airflow, day), pairs in groupby(passed, lambda pair: (pair.airflow, pair.published_by)):
-        pythons = dict.fromkeys(pair.python for pair in pairs)
-        rows.append(f"| {airflow} | {', '.join(pythons)} | {day} |")
-    table = "\n".join(rows)
-    text, replaced = re.subn(
-        r"(?<=<!-- versions -->\n).*?(?=\n<!-- /versions -->)", table, README.read_text(), flags=re.DOTALL
-    )
-    if replaced != 1:
+def write_readme(outcome: Outcome) -> None:
+    """Write the line of a pair into the README if it has passed; else take it out."""
+    text = README.read_text()
+    found = re.search(r"(?<=<!-- versions -->\n).*?(?=\n<!-- /versions -->)", text, flags=re.DOTALL)
+    if found is None:
         raise SystemExit(f"{README.name} has no place for the versions that were tested")
-    README.write_text(text)
+    head, lines = found[0].splitlines()[:2], found[0].splitlines()[2:]
+    known = {pair.name: line for pair in PAIRS for line in lines if line.startswith(pair.cells)}
+    if outcome.failed:
+        known.pop(outcome.pair.name, None)
+    else:
+        today = datetime.now(UTC).date()
+        known[outcome.pair.name] = f"{outcome.pair.cells} {today} | {outcome.passed:,} |"
+    table = [*head, *(known[pair.name] for pair in PAIRS if pair.name in known)]
+    README.write_text(text[: found.start()] + "\n".join(table) + text[found.end() :])
+
+
+def asked_for(only: str | None) -> list[Pair]:
+    """Give the pairs to run: all, those of an Airflow, or one.
+
+    :raises SystemExit: there is none.
+    """
+    pairs = [pair for pair in PAIRS if only in (None, pair.version, pair.name)]
+    if not pairs:
+        names = dict.fromkeys(name for pair in PAIRS for name in (pair.version, pair.name))
+        raise SystemExit(f"there is no {only}; there are {', '.join(names)}")
+    return pairs
 
 
 def main() -> None:
-    names = [pair.name for pair in PAIRS]
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--only", choices=names, help="run one pair, and leave the README as it is")
+    parser.add_argument("--only", help="one pair, such as 3.3-3.11, or all of an Airflow, such as 3.3")
     parser.add_argument("--smoke", action="store_true", help="run the smoke tests only")
     arguments = parser.parse_args()
     outcomes = []
     print("Airflow-Python      passed  failed  skipped  seconds")
-    for pair in PAIRS:
-        if arguments.only in (None, pair.name):
-            outcomes.append(check(pair, SMOKE if arguments.smoke else suite(pair)))
-            print(outcomes[-1].row, flush=True)
-    if not (arguments.only or arguments.smoke):
-        write_readme(outcomes)
+    for pair in asked_for(arguments.only):
+        outcome = check(pair, SMOKE if arguments.smoke else suite(pair))
+        outcomes.append(outcome)
+        print(outcome.row, flush=True)
+        if outcome.passed is not None and not arguments.smoke:
+            write_readme(outcome)
     for outcome in outcomes:
         if outcome.failed:
             log = (WORK / outcome.pair.name / "log").relative_to(ROOT)
