@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cached_property
 
-from airflow.providers.common.compat.sdk import BaseHook
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
@@ -29,9 +29,13 @@ class ConnectedHook(BaseHook):
     def settings(self) -> ConnectionSettings:
         """What the connection says.
 
-        :raises InvalidArgumentError: naming the field that is wrong.
+        :raises InvalidArgumentError: naming the field that is wrong, or the connection if there is none.
         """
-        return ConnectionSettings.from_connection(self.get_connection(self.conn_id))
+        try:
+            connection = self.get_connection(self.conn_id)
+        except AirflowNotFoundException as error:
+            raise InvalidArgumentError(f"there is no connection {self.conn_id!r}: {error}") from error
+        return ConnectionSettings.from_connection(connection)
 
     @cached_property
     def conn(self) -> VectorizeClient:

@@ -59,11 +59,12 @@ class TaskRun:
             context = get_current_context()
         except (AirflowException, RuntimeError):
             return cls({})
-        last, ti = cls._last, context["ti"]
-        # What runs a DAG in one process may keep one object for all tries.
-        if last is not None and last._ti is ti and last._try_number == ti.try_number:
-            return last
-        return cls.begin(context)
+        last = cls._last
+        return last if last is not None and last.is_of(context["ti"]) else cls.begin(context)
+
+    def is_of(self, ti: Any) -> bool:
+        """Tell whether it is that of the try that a task instance is at: one object may serve all its tries."""
+        return self._ti is ti and self._try_number == ti.try_number
 
     @property
     def name(self) -> str | None:

@@ -259,12 +259,33 @@ class TestWhatAWaitSays:
         emulator.set_visibility("manual")
         return lambda: self.SAYS.findall(said())
 
-    def test_the_hook_and_the_uploads_own_wait(self, emulator, lines):
+    def test_the_hook(self, emulator, lines):
         hook = VectorizeHook()
         report = hook.upsert(INDEX, vectors=vectors("a"))
         with pytest.raises(Exception, match="could not be seen"):
             hook.wait_for_mutation(INDEX, report, poll_interval=0.05, timeout=0.5)
         assert lines() == [(report.mutation_id, self.watermark)]
+
+    @pytest.mark.parametrize("write", ["upload", "sync", "delete"])
+    def test_the_own_wait_of_what_writes(self, emulator, lines, tmp_path, write):
+        (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+        common = {
+            "task_id": "write",
+            "index_name": INDEX,
+            "wait_for_completion": True,
+            "poll_interval": 0.05,
+            "completion_timeout": 0.5,
+        }
+        source = {"source": str(tmp_path / "a.ndjson")}
+        task_ = {
+            "upload": lambda: VectorizeUpsertOperator(**common, **source),
+            "sync": lambda: VectorizeSyncOperator(**common, **source, manifest=str(tmp_path / "manifest")),
+            "delete": lambda: VectorizeDeleteOperator(**common, ids=["a"]),
+        }[write]()
+        ti = Instance()
+        with pytest.raises(Exception, match="could not be seen"):
+            task_.execute({"ti": ti, "task": task_})
+        assert lines() == [(ti.pushed["report"]["mutation_id"], self.watermark)]
 
     @pytest.mark.parametrize("mode", ["poke", "reschedule"])
     def test_the_sensor(self, emulator, lines, mode):

@@ -8,7 +8,13 @@ import threading
 import time
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowFailException
+from airflow.models.connection import Connection
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowFailException,
+    AirflowNotFoundException,
+)
+from airflow.utils.session import create_session
 
 from airflow_provider_vectorize.client import VectorizeClient, limits
 from airflow_provider_vectorize.client.errors import MutationTimeoutError
@@ -210,6 +216,25 @@ class TestRun:
         assert "there is no connection 'nowhere'" in event["message"]
         assert time.monotonic() - started < 5
 
+    @pytest.mark.parametrize("kind", ["upload", "sensor"])
+    def test_an_unknown_one_ends_the_task_at_once_without_retries(self, emulator, dag, run_dag, kind):
+        options = {
+            "task_id": "wait",
+            "index_name": INDEX,
+            "conn_id": "nowhere",
+            "deferrable": True,
+            "retries": 2,
+        }
+        with dag:
+            if kind == "upload":
+                VectorizeUpsertOperator(vectors=vectors("a"), wait_for_completion=True, **options)
+            else:
+                VectorizeMutationSensor(mutation_id="m", **options)
+        ended = run_dag(dag)
+        assert ended.task_state("wait") == "failed"
+        assert ended.tasks["wait"][0].try_number == 1
+        assert "nowhere" in ended.log
+
     def test_a_connection_that_cannot_work_is_final(self, emulator, monkeypatch):
         monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", f"vectorize://{ACCOUNT}:@")
         [event] = run(trigger(Target("m")))
@@ -294,6 +319,75 @@ class TestDeadline:
                 timeout=1,
             )
         assert run_dag(dag).task_state("wait") == "success"
+
+
+class TestConnectionOfTheDatabase:
+    """The look-up of a trigger that runs in the process of ``dag.test()`` may see none of those."""
+
+    @pytest.fixture
+    def conn_id(self, emulator):
+        stored = Connection(
+            conn_id="of_the_database",
+            conn_type="vectorize",
+            login=ACCOUNT,
+            password=TOKEN,
+            host="127.0.0.1",
+            port=emulator.port,
+            schema="http",
+        )
+        with create_session() as session:
+            session.add(stored)
+        yield "of_the_database"
+        with create_session() as session:
+            session.query(Connection).filter_by(conn_id="of_the_database").delete()
+
+    @pytest.mark.parametrize("kind", ["upload", "sensor"])
+    def test_a_deferred_wait_of_dag_test_finds_it(self, emulator, conn_id, dag, run_dag, kind):
+        emulator.set_visibility("polls", 2)
+        waits = {"deferrable": True, "conn_id": conn_id, "index_name": INDEX}
+        with dag:
+            if kind == "upload":
+                VectorizeUpsertOperator(
+                    task_id="wait", vectors=vectors("a"), wait_for_completion=True, poll_interval=0.1, **waits
+                )
+            else:
+                given = VectorizeUpsertOperator(task_id="given", vectors=vectors("a"), index_name=INDEX)
+                VectorizeMutationSensor(
+                    task_id="wait", mutation_id=given.output, poke_interval=0.1, timeout=20, **waits
+                )
+        ended = run_dag(dag)
+        assert "running trigger in line" in ended.log
+        assert ended.task_state("wait") == "success"
+
+    def test_it_is_looked_up_once_more_beside_the_loop_which_goes_on(self, emulator, client, monkeypatch):
+        given, threads, ticks = triggers.BaseHook.get_connection, [], []
+
+        async def unseen(conn_id):
+            raise AirflowNotFoundException(conn_id)
+
+        def slow(conn_id):
+            threads.append(threading.current_thread())
+            time.sleep(0.5)
+            return given(conn_id)
+
+        monkeypatch.setattr(triggers, "get_async_connection", unseen)
+        monkeypatch.setattr(triggers.BaseHook, "get_connection", slow)
+
+        async def tick():
+            while True:
+                ticks.append(time.monotonic())
+                await asyncio.sleep(0.05)
+
+        async def wait():
+            ticking = asyncio.create_task(tick())
+            event = await first(trigger(write(client, "a")))
+            ticking.cancel()
+            return event
+
+        assert asyncio.run(wait())["status"] == "visible"
+        assert threads
+        assert threading.main_thread() not in threads
+        assert len(ticks) >= 5
 
 
 class TestLookUp:
