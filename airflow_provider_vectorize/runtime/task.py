@@ -64,7 +64,7 @@ class TaskRun:
 
     def is_of(self, ti: Any) -> bool:
         """Tell whether it is that of the try that a task instance is at: one object may serve all its tries."""
-        return self._ti is ti and self._try_number == ti.try_number
+        return self._ti is ti and self._try_number == getattr(ti, "try_number", None)
 
     @property
     def name(self) -> str | None:
