@@ -9,6 +9,8 @@ import sys
 from importlib.metadata import version
 from pathlib import Path
 
+from tests.database import migrate
+
 PAGE = Path(__file__).parents[2] / "docs" / "emulator.md"
 
 
@@ -29,8 +31,7 @@ def test_the_example_of_testing_a_dag_passes(tmp_path: Path) -> None:
         "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
         "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
     }
-    migrate = [sys.executable, "-m", "airflow", "db", "migrate"]
-    subprocess.run(migrate, env=environment, check=True, capture_output=True, timeout=120)
+    migrate(tmp_path / "airflow")
     command = [
         sys.executable,
         "-m",

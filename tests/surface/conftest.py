@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from airflow.providers.common.compat.sdk import DAG
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.emulator import Emulator
 from tests import versions
+from tests.database import migrate
 from tests.versions import xcoms
 
 ACCOUNT = "0123456789abcdef0123456789abcdef"
@@ -27,7 +28,7 @@ INDEX = "docs"
 
 @pytest.fixture(scope="session", autouse=True)
 def airflow_database():
-    subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
+    migrate(Path(os.environ["AIRFLOW_HOME"]))
 
 
 @pytest.fixture(autouse=True)

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
+from tests.database import migrate
 from tests.surface.conftest import ACCOUNT, TOKEN, ndjson, vectors
 from tests.versions import DagBag
 
@@ -116,11 +117,10 @@ def test_scheduled(emulator, client, bag, run_dag, day, tmp_path, monkeypatch):
 
 def test_upsert_by_the_command_line(emulator, tmp_path):
     environment = os.environ | {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__CORE__DAGS_FOLDER": str(EXAMPLES)}
-    for arguments in (["db", "migrate"], ["dags", "test", "example_vectorize_upsert"]):
-        done = subprocess.run(
-            [sys.executable, "-m", "airflow", *arguments], env=environment, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
+    migrate(tmp_path)
+    command = [sys.executable, "-m", "airflow", "dags", "test", "example_vectorize_upsert"]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
     assert emulator.stats()["upsert"]["vectors"] == 300
     assert TOKEN not in done.stdout + done.stderr
 
