@@ -159,6 +159,10 @@ class LoadMethods(ConnectedHook):
         )
         if report.mutation_id is not None:
             self.log.info("All of it can be seen once the index has come to mutation %s", report.mutation_id)
+        self._tell(report)
+
+    def _tell(self, report: Report) -> None:
+        """Tell of a load in metrics and lineage."""
         for tell in (self._count, self._trace):
             try:
                 tell(report)

@@ -132,7 +132,7 @@ class SyncMethods(VerifyMethods):
             stop=stop or task.stop,
         )
         if not how.dry_run:
-            self._announce(report.load)
+            self._tell(report.load)
         return report
 
     def verify_sync(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from typing import Literal
+from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import (
     EmptySourceError,
@@ -61,15 +61,7 @@ def delete(
     :raises EmptySourceError: there is not one id.
     :raises VectorizeError: what a load raises.
     """
-    options = IngestOptions(
-        operation="delete",
-        on_invalid=on_invalid,
-        max_rejects=max_rejects,
-        max_batch_vectors=MAX_DELETE_IDS,
-        # As JSON a byte of an id takes six at most; and what was refused may be large.
-        max_batch_bytes=MAX_DELETE_IDS * MAX_ID_BYTES * 8,
-        max_in_flight=max_in_flight,
-    )
+    options = delete_options(on_invalid=on_invalid, max_rejects=max_rejects, max_in_flight=max_in_flight)
     number = _count(ids, options)
     if number > max_deletes:
         raise InvalidArgumentError(
@@ -91,6 +83,20 @@ def delete(
         stop=stop,
         tried_before=tried_before,
         pace=pace,
+    )
+
+
+def delete_options(**settings: Any) -> IngestOptions:
+    """Give the options of a load that deletes, 100 ids a request.
+
+    :param settings: other options of :class:`~airflow_provider_vectorize.ingest.options.IngestOptions`.
+    """
+    return IngestOptions(
+        operation="delete",
+        max_batch_vectors=MAX_DELETE_IDS,
+        # As JSON a byte of an id takes six at most; and what was refused may be large.
+        max_batch_bytes=MAX_DELETE_IDS * MAX_ID_BYTES * 8,
+        **settings,
     )
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any, Protocol
 
 from airflow_provider_vectorize.client.errors import SyncGuardError
 from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.records import Record
-from airflow_provider_vectorize.sync.difference import Change, compare
+from airflow_provider_vectorize.sync.difference import MAX_NAMED, Change, compare, gone, guard
 from airflow_provider_vectorize.sync.expected import Expected
 from airflow_provider_vectorize.sync.known import Bits, Known
 from airflow_provider_vectorize.sync.marks import Json, marker, value_mark
@@ -29,6 +30,10 @@ class Notes(Protocol):
 
     def settle(self, rows: Iterable[Row]) -> None:
         """Take down what was accepted."""
+        ...
+
+    def check(self) -> None:
+        """Make sure that the index may still be changed."""
         ...
 
 
@@ -63,6 +68,8 @@ class Changes:
         self._sent: dict[int, tuple[dict[str, Entry], dict[str, Change]]] = {}
         #: Numbers of ids that were sent: nothing is known of them until they are settled.
         self._dirty = Bits()
+        #: Ids that were managed before.
+        self.managed = len(self._known)
         self.counts = dict.fromkeys(Change, 0)
         #: Records of the source whose id could not be read.
         self.nameless = 0
@@ -71,6 +78,28 @@ class Changes:
     def unsent(self) -> int:
         """How many ids were compared, and not sent."""
         return len(self._known.seen) - len(self._dirty) - self._kept
+
+    def gone(self) -> Iterator[str]:
+        """Give the managed ids that the source did not have, once it was read to its end."""
+        return gone(self._known.rows(), self._known.seen)
+
+    def guard(self) -> int:
+        """Tell how many ids are gone, once the source was read to its end.
+
+        :raises SyncGuardError: they must not be deleted.
+        """
+        seen = len(self._known.seen)
+        going = len(self._known) - seen
+        guard(
+            managed=self.managed,
+            records=seen,
+            going=going,
+            first=list(islice(self.gone(), MAX_NAMED)) if going else [],
+            nameless=self.nameless,
+            min_records=self._options.min_records,
+            max_delete_fraction=self._options.max_delete_fraction,
+        )
+        return going
 
     def unchanged(self, record_id: str, value: object) -> bool:
         """Tell whether the index has this version of a record, so that it need not be made.

@@ -133,6 +133,10 @@ class Session:
         self.known.apply(rows)
         self._settled += rows
 
+    def check(self) -> None:
+        """Make sure that the index may still be changed: see :meth:`.lease.Lease.check`."""
+        self.lease.check()
+
     def flush(self) -> None:
         """Store what was accepted; if that fails, the next run does it once more, which is logged."""
         if self._settled:

@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow_provider_vectorize.ingest.account import MAX_MUTATION_IDS
 from airflow_provider_vectorize.ingest.report import Report
-from airflow_provider_vectorize.visibility import Probe, Target
+from airflow_provider_vectorize.visibility import Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,24 +15,20 @@ class SyncReport:
     """What a sync has done; with ``dry_run`` what it would do.
 
     :param load: report of the load of what was added or changed.
+    :param deletes: report of the deletes that followed it; None where there were none.
     :param added: records whose id was not managed.
     :param changed: records that differed from what the index was known to hold, or of which nothing sure was known.
     :param unchanged: ids that were compared, and not sent.
-    :param deleted: ids that the source had no more.
-    :param delete_mutations: mutations of the deletes, in the order of sending, the last 1,000.
-    :param delete_probes: ids by which the deletes can be recognised.
     :param manifest: ``path``, and ``ids`` and ``bytes`` of its base.
     :param dry_run: nothing was sent.
-    :param messages: what the user should know beside the load's messages.
+    :param messages: what the user should know beside the messages of load and deletes.
     """
 
     load: Report
+    deletes: Report | None = None
     added: int = 0
     changed: int = 0
     unchanged: int = 0
-    deleted: int = 0
-    delete_mutations: tuple[str, ...] = ()
-    delete_probes: tuple[Probe, ...] = ()
     manifest: dict[str, Any] = field(default_factory=dict)
     dry_run: bool = False
     messages: tuple[str, ...] = ()
@@ -43,35 +39,60 @@ class SyncReport:
         return self.load.index_name
 
     @property
+    def deleted(self) -> int:
+        """Ids that the source had no more."""
+        return (self.deletes and self.deletes.accepted) or 0
+
+    @property
+    def requests(self) -> int:
+        """Uploads and deletes that the API accepted."""
+        return sum(each.batches for each in self._parts)
+
+    @property
+    def bytes_sent(self) -> int:
+        """Bytes of these."""
+        return sum(each.bytes_sent for each in self._parts)
+
+    @property
     def mutation_id(self) -> str | None:
         """The fence: once it can be seen, all of the sync can. None when nothing was sent."""
-        return self.delete_mutations[-1] if self.delete_mutations else self.load.mutation_id
+        return self._last.mutation_id
 
     def target(self) -> Target:
         """What to wait for.
 
         :raises ValueError: nothing was sent.
         """
-        if not self.delete_mutations:
-            return self.load.target()
-        # It was sent after everything else was accepted.
-        return Target(self.delete_mutations[-1], probes=self.delete_probes)
+        return self._last.target()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, for XCom: all of an upload's report, and the counts of the sync."""
         data = self.load.to_dict()
-        data |= {
+        messages = [message for each in self._parts for message in each.messages]
+        mutation_ids = [mutation for each in self._parts for mutation in each.mutation_ids]
+        return data | {
             "operation": "sync",
-            "mutation_id": self.mutation_id,
-            "mutation_ids": [*data["mutation_ids"], *self.delete_mutations][-MAX_MUTATION_IDS:],
-            "messages": [*data["messages"], *self.messages],
             "added": self.added,
             "changed": self.changed,
             "unchanged": self.unchanged,
             "deleted": self.deleted,
+            "batches": self.requests,
+            "bytes_sent": self.bytes_sent,
+            "seconds": round(sum(each.seconds for each in self._parts), 3),
+            "retries": sum(each.retries for each in self._parts),
+            "mutation_id": self.mutation_id,
+            "mutation_ids": mutation_ids[-MAX_MUTATION_IDS:],
+            "probes": self._last.to_dict()["probes"],
+            "messages": [*messages, *self.messages],
             "manifest": dict(self.manifest),
             "dry_run": self.dry_run,
         }
-        if self.delete_mutations:
-            data["probes"] = [[probe.id, probe.digest] for probe in self.delete_probes]
-        return data
+
+    @property
+    def _parts(self) -> tuple[Report, ...]:
+        return (self.load,) if self.deletes is None else (self.load, self.deletes)
+
+    @property
+    def _last(self) -> Report:
+        # Deletes are sent after everything else was accepted.
+        return self._parts[-1] if self._parts[-1].mutation_id is not None else self.load

@@ -14,8 +14,8 @@ from airflow_provider_vectorize.client.errors import (
     InvalidArgumentError,
     VerificationError,
 )
-from airflow_provider_vectorize.client.limits import MAX_GET_IDS, MAX_LIST_PAGE
-from airflow_provider_vectorize.client.types import IndexInfo, Vector
+from airflow_provider_vectorize.client.limits import MAX_GET_IDS
+from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace, minutes
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.records import Checker, FlawError
@@ -23,6 +23,7 @@ from airflow_provider_vectorize.ingest.sources import START, as_source
 from airflow_provider_vectorize.sync.expected import Everything, Expected, Keep, Sample, differing, parts
 from airflow_provider_vectorize.sync.marks import Json, marker, stored
 from airflow_provider_vectorize.sync.options import RECORD, check_verify
+from airflow_provider_vectorize.sync.pages import Lister, listed, pages
 from airflow_provider_vectorize.sync.segments import DIGEST_BYTES
 
 log = logging.getLogger(__name__)
@@ -35,19 +36,11 @@ MAX_NAMED = 20
 MAX_DIFFERENCES = 10_000
 
 
-class Client(Protocol):
+class Client(Lister, Protocol):
     """What a verification needs of :class:`~airflow_provider_vectorize.client.VectorizeClient`."""
 
     def get_by_ids(self, index_name: str, ids: list[str]) -> Sequence[Vector]:
         """Get vectors; ids that are not in the index are left out."""
-        ...
-
-    def list_vectors(self, index_name: str) -> Iterator[str]:
-        """List the ids of all vectors."""
-        ...
-
-    def index_info(self, index_name: str) -> IndexInfo:
-        """Get the number of vectors."""
         ...
 
 
@@ -181,7 +174,7 @@ def verify(
         wrong = _differences(client, index_name, again, compare, pace)
         strangers = {
             vector.id
-            for page in _pages(iter(sorted(strangers)), MAX_GET_IDS)
+            for page in pages(sorted(strangers), MAX_GET_IDS)
             for vector in _read_back(client, index_name, page, pace)
         }
     share = 0.0 if expected.complete else 1 - 0.01 ** (1 / checked) if checked else 1.0
@@ -260,26 +253,14 @@ def _strangers(
 ) -> Iterator[str]:
     if not isinstance(expected, Everything):
         raise InvalidArgumentError("id sets can only be compared with all records")
-    listed = client.list_vectors(index_name)
     prefix = id_prefix or ""
-    found = 0
-    pace()
-    for page in _pages(listed, MAX_LIST_PAGE):
-        for each in page:
-            if each.startswith(prefix) and each not in expected and found < MAX_DIFFERENCES:
-                found += 1
-                yield each
-        pace()
+    ids = chain.from_iterable(listed(client, index_name, pace))
+    return islice((each for each in ids if each.startswith(prefix) and each not in expected), MAX_DIFFERENCES)
 
 
 def _read_back(client: Client, index_name: str, ids: list[str], pace: Pace) -> Sequence[Vector]:
     pace()
     return client.get_by_ids(index_name, ids)
-
-
-def _pages(items: Iterator[str], size: int) -> Iterator[list[str]]:
-    while page := list(islice(items, size)):
-        yield page
 
 
 def _explain(report: VerifyReport) -> str:

@@ -61,7 +61,7 @@ def test_only_what_changed_is_sent_and_what_went_away_is_deleted(emulator, clien
     assert counts(second) == (1, 1, 44, 5)
     assert contents(client) == wanted(today)
     assert [row["operation"] for row in emulator.log() if row["operation"] == "upsert"] == ["upsert"]
-    assert second.mutation_id == second.delete_mutations[-1]
+    assert second.mutation_id == second.deletes.mutation_id
     assert second.to_dict()["deleted"] == 5
 
 
