@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 FORMAT = 1
 
 _POINTER = re.compile(r"manifest-(\d{8})\.json")
+_BASE = re.compile(r"base-(\d{8})-")
 _SEGMENT = re.compile(r"segment-(\d{8})-([0-9a-f]{16})-(\d{8})\.bin")
 
 #: What a manifest speaks of; if any of it differs, it says nothing of this index.
@@ -154,18 +155,10 @@ class Session:
         """
         self.lease.check()
         found = _segments(self._folder)
-        mine = self._replayed | {self.lease.id: self._written}
-        foreign = [
-            each
-            for each in found
-            if each.number > max(mine.get(each.run, 0), self._pointer.folded.get(each.run, 0))
-        ]
         latest = _Pointer.latest(self._folder)
-        if foreign or latest is None or latest.number != self._pointer.number:
-            raise ManifestError(
-                f"another run has used the manifest in {self._folder.name} beside this one, so that what the index "
-                "holds is not sure: run it again"
-            )
+        if latest is None or latest.number != self._pointer.number:
+            raise self._not_alone()
+        self._check_alone(found)
         if not self._written and not self._settled and not self._replayed and self._pointer.base is not None:
             return self._pointer.extent()
         base = f"base-{self._pointer.number + 1:08}-{self.lease.id}.bin"
@@ -190,12 +183,27 @@ class Session:
         self.lease.check()
         new.publish(self._folder)
         self._settled = []
+        self._check_alone(_segments(self._folder))  # nor while the base was written
         self._pointer = new
         self._folder.delete(each.file for each in found)
+        # The base of a run that has come after this one is not touched.
         self._folder.delete(
-            file for file in self._folder.files() if file.startswith("base-") and file != base
+            file
+            for file in self._folder.files()
+            if (match := _BASE.match(file)) and int(match[1]) < new.number
         )
         return new.extent()
+
+    def _check_alone(self, segments: Iterable[_Segment]) -> None:
+        mine = self._pointer.folded | self._replayed | {self.lease.id: self._written}
+        if any(each.number > mine.get(each.run, 0) for each in segments):
+            raise self._not_alone()
+
+    def _not_alone(self) -> ManifestError:
+        return ManifestError(
+            f"another run has used the manifest in {self._folder.name} beside this one, so that what the index "
+            "holds is not sure: run it again"
+        )
 
     def _write(self, rows: Sequence[Row]) -> None:
         header: dict[str, Any] = {"identity": self._pointer.identity}

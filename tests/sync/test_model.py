@@ -1,8 +1,8 @@
 """Random histories of an index and its source: after every green run the index is the source.
 
-Sources grow, shrink and change; runs are killed before and after every request and every write of the manifest; the
-storage fails; others write to the index; the index is made anew; two runs meet. Two ways to do it wrong, which people
-have tried, fail the same test.
+Sources grow, shrink and change; runs are killed before and after every request and every step of the storage, each of
+which may also fail; others write to the index; the index is made anew; two runs meet, at any step of the first. Ways to
+do it wrong, which people have tried, fail the same test.
 """
 
 from __future__ import annotations
@@ -10,9 +10,11 @@ from __future__ import annotations
 import json
 import os
 import random
+import shutil
 import threading
 import uuid
 from collections import Counter
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +22,13 @@ import pytest
 
 from airflow_provider_vectorize.client.errors import ManifestError, TransportError, VectorizeError
 from airflow_provider_vectorize.client.types import Index, IndexInfo, Mutation, Vector
+from airflow_provider_vectorize.index import delete
 from airflow_provider_vectorize.ingest import IngestOptions
-from airflow_provider_vectorize.sync import engine
+from airflow_provider_vectorize.sync import engine, leaving
 from airflow_provider_vectorize.sync.difference import compare
 from airflow_provider_vectorize.sync.folder import Folder
 from airflow_provider_vectorize.sync.lease import Lease
-from airflow_provider_vectorize.sync.manifest import Manifest, Session
+from airflow_provider_vectorize.sync.manifest import Manifest, Session, _Pointer
 from airflow_provider_vectorize.sync.marks import record_mark, stored
 from airflow_provider_vectorize.sync.options import SyncOptions
 from tests.ingest.helpers import DIMENSIONS
@@ -34,28 +37,40 @@ from tests.sync.helpers import FS, INDEX, vector
 IDS = [f"m/{number:02}" for number in range(24)]
 
 
+#: Of a run, about.
+STEPS = 60
+
+
 class Killed(BaseException):
     """The process is gone."""
 
 
 class Fate:
-    """Counts every step of I/O, and lets one of them be the last, or fail."""
+    """Counts every step of I/O, and lets one of them be the last, or fail; at another one, something else happens."""
 
-    def __init__(self, draw: random.Random) -> None:
-        self.kill_at = draw.choice([None, None, draw.randint(0, 60)])
-        self.fail_at = draw.choice([None, None, None, draw.randint(0, 60)])
+    def __init__(self, draw: random.Random, meeting: Callable[[str], None] | None = None) -> None:
+        self.kill_at = draw.choice([None, None, draw.randint(0, STEPS)])
+        self.fail_at = draw.choice([None, None, None, draw.randint(0, STEPS)])
+        self.meet_at = draw.randint(0, STEPS) if meeting else None
+        self.meeting = meeting
+        #: "before" the run knows the manifest, "within", and "after" it has made it the next one.
+        self.phase = "before"
+        self.committing = False
         self.steps = 0
         self.dead = False
         self.lock = threading.Lock()
 
     def step(self, error: type[Exception]) -> None:
         with self.lock:
+            number = self.steps
             self.steps += 1
-            self.dead = self.dead or self.steps - 1 == self.kill_at
+            self.dead = self.dead or number == self.kill_at
             if self.dead:
                 raise Killed
-            if self.steps - 1 == self.fail_at:
+            if number == self.fail_at:
                 raise error("it fails once")
+        if number == self.meet_at and self.meeting is not None:
+            self.meeting(self.phase)
 
 
 class Service:
@@ -126,9 +141,28 @@ class Store(Folder):
         super().__init__(FS, str(path), str(path))
         self._fate = fate
 
+    def files(self) -> dict[str, int]:
+        self._fate.step(ManifestError)
+        return super().files()
+
+    def read(self, file: str) -> bytes:
+        self._fate.step(ManifestError)
+        content = super().read(file)
+        self._took_place(file)
+        return content
+
+    def _took_place(self, file: str) -> None:
+        if file.startswith("manifest-"):
+            self._fate.phase = "after" if self._fate.committing else "within"
+
+    def blocks(self, file: str) -> Iterator[bytes]:
+        self._fate.step(ManifestError)
+        return super().blocks(file)
+
     def create(self, file: str, content: bytes) -> None:
         self._fate.step(ManifestError)
         super().create(file, content)
+        self._took_place(file)
         self._fate.step(ManifestError)
 
     def replace(self, file: str, content: bytes) -> None:
@@ -177,52 +211,104 @@ class Unhurt(Fate):
         self.kill_at = self.fail_at = None
 
 
-def history(seed: int, path: Path) -> Counter[str]:
-    """Let one index live through 14 days."""
-    draw = random.Random(seed)
-    service = Service()
-    foreign: dict[str, dict[str, Any]] = {}
-    ends: Counter[str] = Counter()
-    versions = dict.fromkeys(draw.sample(IDS, 15), 0)
-    for day in range(14):
-        for each in draw.sample(IDS, draw.randint(0, 6)):
-            if each in versions and draw.random() < 0.4:
-                del versions[each]
+class History:
+    """What one index lives through, and its source beside it."""
+
+    def __init__(self, seed: int, path: Path) -> None:
+        self.draw = random.Random(seed)
+        self.path = path
+        self.service = Service()
+        self.foreign: dict[str, dict[str, Any]] = {}
+        self.versions = dict.fromkeys(self.draw.sample(IDS, 15), 0)
+        self.ends: Counter[str] = Counter()
+
+    def live(self, days: int = 14) -> Counter[str]:
+        for self.day in range(days):
+            self.disturb()
+            self.change(self.draw.randint(0, 6))
+            if self.draw.random() < 0.2:
+                self.run_two()
             else:
-                versions[each] = day + 1
-        if draw.random() < 0.08:
-            service.remake()
-            foreign = {}
-        if draw.random() < 0.3:
-            other = f"x/{draw.randint(0, 9)}"
-            service.vectors[other] = foreign[other] = vector(other, day)
-        source = [vector(each, version) for each, version in sorted(versions.items())]
+                self.run_one()
+        return self.ends
+
+    def disturb(self) -> None:
+        if self.draw.random() < 0.08:
+            self.service.remake()
+            self.foreign = {}
+        if self.draw.random() < 0.3:
+            other = f"x/{self.draw.randint(0, 9)}"
+            self.service.vectors[other] = self.foreign[other] = vector(other, self.day)
+
+    def change(self, count: int) -> None:
+        for each in self.draw.sample(IDS, count):
+            if each in self.versions and self.draw.random() < 0.4:
+                del self.versions[each]
+            else:
+                self.versions[each] = self.versions.get(each, 0) + 1
+
+    def source(self) -> list[dict[str, Any]]:
+        return [vector(each, version) for each, version in sorted(self.versions.items())]
+
+    def run_one(self) -> None:
+        draw, source = self.draw, self.source()
         records = source
         if source and draw.random() < 0.3:  # an id comes again: the last record counts
-            again = draw.choice(source)
-            records = [
-                vector(again["id"], 99),
-                *source,
-                vector(draw.choice(source)["id"], 98),
-                *source[-9:],
-                *source,
-            ]
-        reconcile = draw.random() < 0.15
-        end = run(service, path, records, Fate(draw), reconcile=reconcile)
-        ends[end] += 1
-        if end != "green":  # one more run mends it, with whatever the source has by then
-            for each in draw.sample(IDS, draw.choice([0, 3])):
-                versions.pop(each, None)
-            source = [vector(each, version) for each, version in sorted(versions.items())]
-            assert run(service, path, source, Unhurt()) == "green"
+            again, other = draw.choice(source)["id"], draw.choice(source)["id"]
+            records = [vector(again, 99), *source, vector(other, 98), *source[-9:], *source]
+        end = run(self.service, self.path, records, Fate(draw), reconcile=draw.random() < 0.15)
+        self.ends[end] += 1
+        if end == "green":
+            self.check(source)
+        else:
+            self.mend()
+
+    def run_two(self) -> None:
+        """Let a second run of the same manifest begin and end while another one is under way."""
+        met: list[tuple[str, str, list[dict[str, Any]]]] = []
+
+        def meeting(phase: str) -> None:
+            if self.draw.random() < 0.7:
+                self.change(3)
+            source = self.source()
+            met.append((phase, run(self.service, self.path, source, Fate(self.draw)), source))
+
+        source = self.source()
+        end = run(self.service, self.path, source, Fate(self.draw, meeting))
+        [(phase, other, its_source)] = met or [("never", "nothing", source)]
+        self.ends[f"{end}, {other} {phase}"] += 1
+        if phase == "within" and (end, other) == ("green", "green"):
+            assert source == its_source  # neither had anything to do
+        if end == "green" and phase != "after":
+            self.check(source)
+        elif other == "green" and phase == "after":
+            self.check(its_source)
+        self.mend()
+
+    def mend(self) -> None:
+        """One more run mends it, with whatever the source has by then."""
+        for each in self.draw.sample(IDS, self.draw.choice([0, 3])):
+            self.versions.pop(each, None)
+        assert run(self.service, self.path, self.source(), Unhurt()) == "green"
+        self.check(self.source())
+
+    def check(self, source: list[dict[str, Any]]) -> None:
+        """The index is the source, foreign vectors are untouched, and the manifest says so."""
         holds = {
-            each: record_mark(stored(Vector.from_result(item))) for each, item in service.vectors.items()
+            each: record_mark(stored(Vector.from_result(item))) for each, item in self.service.vectors.items()
         }
-        wanted = {item["id"]: record_mark(item) for item in [*source, *foreign.values()]}
-        assert holds == wanted, f"seed {seed}, day {day}, {end}"
-        known = known_in(path, service)
-        assert known == {item["id"]: record_mark(item) for item in source}
-    return ends
+        assert holds == {item["id"]: record_mark(item) for item in [*source, *self.foreign.values()]}
+        assert known_in(self.path, self.service) == {item["id"]: record_mark(item) for item in source}
+
+
+def history(seed: int, path: Path) -> Counter[str]:
+    """Let one index live through 14 days."""
+    told = History(seed, path)
+    try:
+        return told.live()
+    except AssertionError as error:
+        error.add_note(f"seed {seed}, day {told.day}")
+        raise
 
 
 def known_in(path: Path, service: Service) -> dict[str, bytes]:
@@ -239,18 +325,40 @@ def killed_runs_leave_leases_that_have_run_out(monkeypatch):
     monkeypatch.setattr(os, "fsync", lambda number: None)  # no power fails here
 
 
+@pytest.fixture(autouse=True)
+def deletes_take_several_requests(monkeypatch):
+    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    monkeypatch.setattr(leaving, "NOTED_IDS", 4)
+
+
+@pytest.fixture(autouse=True)
+def the_last_pointer_of_a_run_is_told_from_the_others(monkeypatch):
+    original = _Pointer.publish
+
+    def publish(pointer: _Pointer, folder: Store) -> None:
+        folder._fate.committing = pointer.base is not None
+        original(pointer, folder)
+
+    monkeypatch.setattr(_Pointer, "publish", publish)
+
+
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_after_every_green_run_the_index_is_the_source_and_after_every_kill_one_more_run_mends_it(tmp_path):
     ends: Counter[str] = Counter()
     for seed in range(25):
         ends += history(seed, tmp_path / str(seed))
     assert min(ends["green"], ends["killed"], ends["red"]) > 20, ends
+    assert sum(count for end, count in ends.items() if end.endswith("within")) > 20, ends
+    assert ends["red, green within"] > 5, ends
 
 
 @pytest.mark.soak
 def test_the_same_over_many_more_histories(tmp_path):
+    ends: Counter[str] = Counter()
     for seed in range(1_000, 2_000):
-        history(seed, tmp_path / str(seed))
+        ends += history(seed, tmp_path / str(seed))
+        shutil.rmtree(tmp_path / str(seed))
+    print(dict(ends))
 
 
 def test_the_model_catches_a_manifest_that_is_written_first(tmp_path, monkeypatch):
