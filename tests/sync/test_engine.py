@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
@@ -19,7 +20,9 @@ from airflow_provider_vectorize.client.errors import (
     TooManyRejectsError,
 )
 from airflow_provider_vectorize.emulator import Emulator
+from airflow_provider_vectorize.index import delete
 from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.sync import leaving
 from airflow_provider_vectorize.sync.engine import sync
 from tests.ingest.helpers import DIMENSIONS
 from tests.sync.helpers import INDEX, client_of, contents, manifest_in, run_sync, vector, vectors, wanted
@@ -313,7 +316,19 @@ def test_a_dry_run_sends_nothing_leaves_the_manifest_and_reports_what_the_run_th
     assert dry.to_dict()["dry_run"]
     real = run_sync(client, tmp_path, today)
     assert counts(dry) == counts(real) == (1, 1, 27, 2)
-    assert (dry.load.batches, dry.load.bytes_sent) == (real.load.batches, real.load.bytes_sent)
+    assert (dry.requests, dry.bytes_sent) == (real.requests, real.bytes_sent) == (2, real.bytes_sent)
+    assert dry.deletes.bytes_sent > 0
+
+
+def test_a_dry_run_reconciles_too(client, tmp_path):
+    run_sync(client, tmp_path, vectors("a", "b"), id_prefix=None)
+    client.delete_by_ids(INDEX, ["a"])
+    run_sync(client, tmp_path / "other", vectors("stray"))
+    how = {"reconcile": True, "id_prefix": "s", "dry_run": True, "max_delete_fraction": 1.0}
+    files = sorted(tmp_path.rglob("*"))
+    assert counts(run_sync(client, tmp_path, vectors("s1"), **how)) == (1, 0, 0, 3)
+    assert contents(client) == wanted(vectors("b", "stray"))
+    assert sorted(tmp_path.rglob("*")) == files
 
 
 def test_a_dry_run_says_what_would_be_refused(client, tmp_path):
@@ -347,22 +362,102 @@ def test_two_syncs_of_one_manifest_at_once_are_not_both_green(emulator, client, 
 def test_deletes_are_taken_down_before_they_leave(client, tmp_path):
     run_sync(client, tmp_path, vectors(*names(10)))
 
-    class Cut:
-        def __getattr__(self, name):
-            return getattr(client, name)
+    def cut(call, ids):
+        with manifest_in(tmp_path).look(identity(client)) as known:
+            assert {known.get(each)[0] for each in ids} == {b""}
+        raise KeyboardInterrupt
 
-        def within(self, *_, **__):
-            return self
+    with pytest.raises(KeyboardInterrupt):
+        run_sync(Watched(client, cut), tmp_path, vectors(*names(9)))
+    assert counts(run_sync(client, tmp_path, vectors(*names(9)))) == (0, 0, 9, 1)
+    assert contents(client) == wanted(vectors(*names(9)))
 
-        def delete_by_ids(self, index_name, ids):
-            with manifest_in(tmp_path).look(identity(client)) as known:
-                assert {known.get(each)[0] for each in ids} == {b""}
+
+class Watched:
+    """A client whose deletes and upserts something happens to."""
+
+    def __init__(self, client, before=None, after=None):
+        self._client = client
+        self._before = before or (lambda call, ids: None)
+        self._after = after or (lambda call: None)
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def within(self, *_, **__):
+        return self
+
+    def upsert(self, *args):
+        mutation = self._client.upsert(*args)
+        self._after("upsert")
+        return mutation
+
+    def delete_by_ids(self, index_name, ids):
+        self._before("delete_by_ids", ids)
+        mutations = self._client.delete_by_ids(index_name, ids)
+        self._after("delete_by_ids")
+        return mutations
+
+
+def test_deletes_go_through_the_window_of_the_loads_and_are_all_counted(
+    emulator, client, tmp_path, monkeypatch, caplog
+):
+    caplog.set_level("INFO")
+    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    monkeypatch.setattr(leaving, "NOTED_IDS", 10)
+    run_sync(client, tmp_path, vectors(*names(60)))
+    together = threading.Barrier(2, timeout=20)  # two at a time, as max_in_flight says
+    calls = itertools.count()
+
+    def meet(call, ids):
+        if next(calls) < 10:
+            together.wait()
+
+    report = run_sync(Watched(client, meet), tmp_path, vectors(*names(7)), max_delete_fraction=1.0)
+    assert contents(client) == wanted(vectors(*names(7)))
+    assert emulator.stats()["delete_by_ids"]["requests"] == report.deletes.batches == 27
+    assert (report.deleted, report.requests, report.to_dict()["batches"]) == (53, 27, 27)
+    assert len(report.to_dict()["mutation_ids"]) == 20
+    assert "53 deleted, 7 checked and unchanged; 27 requests" in caplog.text
+
+
+def test_a_delete_that_fails_leaves_the_rest_to_the_next_run_and_reports_what_went(
+    client, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    run_sync(client, tmp_path, vectors(*names(60)))
+    calls = itertools.count()
+
+    def fail(call, ids):
+        if next(calls) == 4:
+            raise AuthenticationError("revoked", status=403)
+
+    source = vectors(*names(40), "new")
+    with pytest.raises(AuthenticationError) as failed:
+        run_sync(Watched(client, fail), tmp_path, source, max_delete_fraction=1.0)
+    data = failed.value.report.to_dict()
+    assert (data["operation"], data["added"], data["unchanged"]) == ("sync", 1, 40)
+    assert 0 < data["deleted"] < 20
+    report = run_sync(client, tmp_path, source, max_delete_fraction=1.0)
+    assert counts(report) == (0, 0, 41, 20 - data["deleted"])
+    assert contents(client) == wanted(source)
+
+
+@pytest.mark.parametrize("call", ["upsert", "delete_by_ids"])
+def test_what_a_run_that_was_cut_may_have_sent_is_no_probe_of_the_next(emulator, client, tmp_path, call):
+    run_sync(client, tmp_path, vectors(*names(20)))
+    emulator.set_visibility("manual")
+    source = [*vectors(*names(18)), vector("doc-003", 1)]
+
+    def cut(done):
+        if done == call:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run_sync(Cut(), tmp_path, vectors(*names(9)))
-    assert counts(run_sync(client, tmp_path, vectors(*names(9)))) == (0, 0, 9, 1)
-    assert contents(client) == wanted(vectors(*names(9)))
+        run_sync(Watched(client, after=cut), tmp_path, source)
+    report = run_sync(client, tmp_path, source)
+    assert report.mutation_id is not None
+    assert report.to_dict()["probes"] == []
 
 
 def identity(client):
