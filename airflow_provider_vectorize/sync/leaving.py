@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
@@ -32,16 +33,25 @@ class Leaving:
         self._ids = ids
         self._notes = notes
         self._sent: dict[int, list[str]] = {}
+        #: They are read while others are settled.
+        self._lock = threading.Lock()
 
     def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
         """See :class:`~airflow_provider_vectorize.ingest.sources.Source`; they are read once."""
         number = start.line
-        for page in pages(self._ids, NOTED_IDS):
+        rest = pages(self._ids, NOTED_IDS)
+        while page := self._next(rest):
             interrupt()
-            self._notes.intend(page)
             for each in page:
                 yield Item(each, Position(0, number), Position(0, number + 1))
                 number += 1
+
+    def _next(self, rest: Iterator[list[str]]) -> list[str]:
+        with self._lock:
+            page = next(rest, [])
+            if page:
+                self._notes.intend(page)
+            return page
 
     def identity(self) -> None:
         """Unknown: they can be read but once."""
@@ -63,4 +73,5 @@ class Leaving:
         """Take down that they are gone. Of a chunk that failed nothing is: its ids stay unknown."""
         ids = self._sent.pop(outcome.number, [])
         if outcome.error is None:
-            self._notes.settle((each, None) for each in ids)
+            with self._lock:
+                self._notes.settle((each, None) for each in ids)
