@@ -6,18 +6,17 @@ Both are made from the task's report alone, so that they say the same after a de
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from airflow.providers.common.compat.sdk import Asset, BaseOperator
+from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_vectorize.assets import SCHEME, dataset_name, index_uri
+from airflow_provider_vectorize.links import TaskOnIndex
 
 if TYPE_CHECKING:
-    from airflow.providers.common.compat.openlineage.facet import Dataset, OutputDataset
+    from airflow.providers.common.compat.openlineage.facet import OutputDataset
     from airflow.providers.openlineage.extractors import OperatorLineage
-
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
 log = logging.getLogger(__name__)
 
@@ -26,18 +25,16 @@ REPORT = "report"
 EVENT_KEYS = ("mutation_id", "accepted", "rejected", "deleted", "unchanged")
 
 
-class TellsLineage(BaseOperator):
+class TellsLineage(TaskOnIndex):
     """An operator whose task leaves a report of what it did to an index."""
 
-    #: The index is read, and files are written.
+    #: The index is read, and files are written: an export.
     reads_index: ClassVar[bool] = False
     _report: Mapping[str, Any] | None = None
 
-    if TYPE_CHECKING:
-
-        @property
-        def hook(self) -> VectorizeHook:
-            """The hook of the task."""
+    def keep_report(self, report: Any) -> None:
+        """Keep the report, if there is one, for what Airflow is told after the task."""
+        self._report = None if report is None else report.to_dict()
 
     def push_report(self, context: Any, report: Mapping[str, Any]) -> None:
         """Push the report of what was done so far, also of a task that is about to be red."""
@@ -54,7 +51,7 @@ class TellsLineage(BaseOperator):
     def post_execute(self, context: Any, result: Any = None) -> None:
         """Give the events of the index' asset, if that is an outlet of the task, their extra."""
         super().post_execute(context, result)
-        if self._report is None:
+        if self._report is None or self.reads_index:
             return
         try:
             self._tell_outlets(context, self._report)
@@ -74,7 +71,13 @@ class TellsLineage(BaseOperator):
         outlets = [each for each in self.outlets or () if isinstance(each, Asset) and each.uri == uri]
         if not outlets:
             return
+        if report.get("dry_run"):
+            self.outlets = [each for each in self.outlets if each not in outlets]
+            log.info("A dry run writes nothing, so it emits no event of %s", uri)
+            return
         extra = {key: report.get(key) for key in EVENT_KEYS}
+        if report["operation"] == "delete":
+            extra |= {"accepted": 0, "deleted": report["accepted"]}
         extra["dimensions"] = self.hook.conn.get_index(report["index_name"]).dimensions
         for outlet in outlets:
             context["outlet_events"][outlet].extra.update(extra)
@@ -87,18 +90,34 @@ class TellsLineage(BaseOperator):
         )
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
+        def output(namespace: str, name: str, rows: int | None, size: int | None) -> OutputDataset:
+            statistics = OutputStatisticsOutputDatasetFacet(rowCount=rows, size=size)
+            return OutputDataset(
+                namespace=namespace, name=name, outputFacets={"outputStatistics": statistics}
+            )
 
         index = (f"{SCHEME}://{self.hook.settings.account_id}", report["index_name"])
-        sources = dict.fromkeys(name.partition(PIECE_MARK)[0] for name in report.get("sources", ()))
-        files = [name for source in sources if (name := dataset_name(source)) is not None]
-        read, written = ([index], files) if self.reads_index else (files, [index])
-        statistics = OutputStatisticsOutputDatasetFacet(
-            rowCount=report.get("accepted"), size=report.get("bytes_sent")
+        inputs: list[tuple[str, str]]
+        outputs: list[OutputDataset]
+        if self.reads_index:
+            inputs = [index]
+            outputs = [
+                output(*name, rows, size)
+                for file, rows, size in report["files"]
+                if (name := dataset_name(file)) is not None
+            ]
+        else:
+            inputs = list(_files(report["sources"]))
+            outputs = [output(*index, report["accepted"], report["bytes_sent"])]
+        return OperatorLineage(
+            inputs=[Dataset(namespace=namespace, name=name) for namespace, name in inputs],
+            outputs=[] if report.get("dry_run") else outputs,
         )
-        inputs: list[Dataset] = [Dataset(namespace=namespace, name=name) for namespace, name in read]
-        outputs: list[OutputDataset] = [
-            OutputDataset(namespace=namespace, name=name, outputFacets={"outputStatistics": statistics})
-            for namespace, name in written
-        ]
-        return OperatorLineage(inputs=inputs, outputs=outputs)
+
+
+def _files(sources: Iterable[str]) -> Iterator[tuple[str, str]]:
+    """Give the names of the files among what was read, each once, also if it was read by pieces."""
+    from airflow_provider_vectorize.ingest.pieces import PIECE_MARK
+
+    files = dict.fromkeys(name.partition(PIECE_MARK)[0] for name in sources)
+    return filter(None, map(dataset_name, files))

@@ -57,7 +57,7 @@ ALLOWED = {
     "assets": {"client"},
     "runtime": {"runtime", "client", "ingest", "waiting"},
     "links": {"hooks", "runtime"},
-    "lineage": {"assets", "hooks", "ingest"},
+    "lineage": {"assets", "ingest", "links"},
     "policies": {"client"},
     "emulator": {"emulator"},
     "__main__": {"hooks", "sync", "ingest", "client"},

@@ -49,7 +49,8 @@ class VectorizeError(Exception):
     permanent = False
     #: Its cause is what code of the caller has raised, such as a generator of vectors.
     from_caller = False
-    #: Of a load that failed: the :class:`~airflow_provider_vectorize.ingest.Report` of what was accepted.
+    #: Of a load that failed: the :class:`~airflow_provider_vectorize.ingest.Report` of what was accepted; of an
+    #: export: its report of what was saved.
     report: Any = None
 
     def __str__(self) -> str:

@@ -21,7 +21,7 @@ from typing import IO, Any, Literal
 import orjson
 
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import OutputError
+from airflow_provider_vectorize.client.errors import OutputError, VectorizeError
 from airflow_provider_vectorize.client.limits import MAX_GET_IDS, MAX_LIST_PAGE
 from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.index.files import writing
@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 PART_VECTORS = 5_000
 #: Ids of vectors that were gone which the report names, the first ones.
 MAX_NAMED = 20
+#: Parts that the report names, the first ones.
+MAX_FILES = 100
 
 _STATE = "_export.json"
 _VERSION = 1
@@ -54,6 +56,7 @@ class ExportReport:
     :param resumed_from: parts that an earlier try had written; 0 if it began at the beginning.
     :param listed_at: when the ids were known, ISO 8601: what was written later is not in the export.
     :param seconds: time that this try took.
+    :param files: the first 100 parts: name, vectors and bytes of each (None where the storage does not tell).
     """
 
     index_name: str
@@ -67,10 +70,14 @@ class ExportReport:
     resumed_from: int
     listed_at: str
     seconds: float
+    files: tuple[tuple[str, int, int | None], ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Give it as JSON."""
-        return {**asdict(self), "missing_ids": list(self.missing_ids)}
+        return asdict(self) | {
+            "missing_ids": list(self.missing_ids),
+            "files": [list(file) for file in self.files],
+        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +107,7 @@ class _State:
     vectors: int = 0
     missing: int = 0
     missing_ids: Sequence[str] = ()
+    files: Sequence[Sequence[Any]] = ()
     finished: bool = False
 
 
@@ -149,6 +157,14 @@ class Folder:
         except Exception as error:
             raise OutputError(f"{self.name} cannot be listed: {type(error).__name__}: {error}") from error
 
+    def size(self, file: str) -> int | None:
+        """Give the bytes of a file; None where the storage does not tell."""
+        try:
+            size: int | None = self._fs.size(f"{self.path}/{file}")
+        except Exception:  # noqa: BLE001  # foreign code, and nothing depends on it
+            return None
+        return size
+
     def remove(self, names: Iterable[str]) -> None:
         """Remove files and folders."""
         for name in names:
@@ -195,29 +211,37 @@ def export(
     state = _open(folder, fresh)
     resumed_from = state.parts
     writer = part_writer(format, index.dimensions)
-    if not state.finished:
-        state = _list_ids(client, folder, state, pace, ids, id_prefix, part_vectors)
-        for number in range(state.parts, -(-(state.listed or 0) // part_vectors)):
-            wanted = orjson.loads(folder.read(_ids_file(state, number)) or b"[]")
-            state = _save_part(client, folder, state, pace, number, wanted, writer)
-        state = replace(state, finished=True)
-        _note(folder, state)
-        folder.remove(["_ids"])
-    report = ExportReport(
-        index_name,
-        folder.name,
-        f"{folder.name}/part-*{writer.ending}",
-        state.parts,
-        state.vectors,
-        state.listed or 0,
-        state.missing,
-        tuple(state.missing_ids),
-        resumed_from,
-        state.listed_at,
-        time.monotonic() - started,
-    )
-    _announce(report)
-    return report
+
+    def report() -> ExportReport:
+        return ExportReport(
+            index_name,
+            folder.name,
+            f"{folder.name}/part-*{writer.ending}",
+            state.parts,
+            state.vectors,
+            state.listed or 0,
+            state.missing,
+            tuple(state.missing_ids),
+            resumed_from,
+            state.listed_at,
+            time.monotonic() - started,
+            tuple((f"{folder.name}/{name}", vectors, size) for name, vectors, size in state.files),
+        )
+
+    try:
+        if not state.finished:
+            state = _list_ids(client, folder, state, pace, ids, id_prefix, part_vectors)
+            for number in range(state.parts, -(-(state.listed or 0) // part_vectors)):
+                wanted = orjson.loads(folder.read(_ids_file(state, number)) or b"[]")
+                state = _save_part(client, folder, state, pace, number, wanted, writer)
+            state = replace(state, finished=True)
+            _note(folder, state)
+            folder.remove(["_ids"])
+    except VectorizeError as error:
+        error.report = report()
+        raise
+    _announce(report())
+    return report()
 
 
 def _open(folder: Folder, fresh: _State) -> _State:
@@ -357,6 +381,7 @@ def _save_part(
         vectors=state.vectors + written,
         missing=state.missing + len(missing),
         missing_ids=[*state.missing_ids, *missing][:MAX_NAMED],
+        files=[*state.files, (name, written, folder.size(name))][:MAX_FILES],
     )
     _note(folder, state)
     log.info("Wrote %s: %d vectors, %d of %d so far", name, written, state.vectors, state.listed)

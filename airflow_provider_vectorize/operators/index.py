@@ -7,15 +7,16 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import MetadataIndexType, Metric
 from airflow_provider_vectorize.index.declaration import Declaration
+from airflow_provider_vectorize.links import TaskOnIndex, push_links
 from airflow_provider_vectorize.operators.common import fail_fast, one_of, seconds
 
 
-class VectorizeCreateIndexOperator(BaseOperator):
+class VectorizeCreateIndexOperator(TaskOnIndex):
     """Create an index with its metadata indexes, or see that the one that is there is as declared.
 
     It may be repeated: with ``if_exists="skip"`` an index that is there is compared. Another dimension, metric or type
@@ -76,13 +77,12 @@ class VectorizeCreateIndexOperator(BaseOperator):
         except InvalidArgumentError as error:
             raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
 
-    def execute(self, context: Context) -> dict[str, Any]:  # noqa: ARG002  # Airflow's signature
+    def execute(self, context: Context) -> dict[str, Any]:
         """Create the index, or compare it."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
         self._stop = threading.Event()
+        push_links(self, context, self.index_name)
         with fail_fast():
-            return VectorizeHook(self.conn_id).create_index(
+            return self.hook.create_index(
                 self.index_name,
                 self.dimensions,
                 self.metric,
@@ -101,7 +101,7 @@ class VectorizeCreateIndexOperator(BaseOperator):
             self._stop.set()
 
 
-class VectorizeDeleteIndexOperator(BaseOperator):
+class VectorizeDeleteIndexOperator(TaskOnIndex):
     """Delete an index with all its vectors. It may be repeated, and used as a teardown.
 
     Returns whether there was an index to delete.
@@ -127,9 +127,8 @@ class VectorizeDeleteIndexOperator(BaseOperator):
         self.conn_id = conn_id
         one_of(self.task_id, "if_missing", if_missing, "skip", "fail")
 
-    def execute(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
+    def execute(self, context: Context) -> bool:
         """Delete the index."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
+        push_links(self, context, self.index_name)
         with fail_fast():
-            return VectorizeHook(self.conn_id).delete_index(self.index_name, self.if_missing)
+            return self.hook.delete_index(self.index_name, self.if_missing)

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context
+from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
+from airflow_provider_vectorize.links import TaskOnIndex, push_links
 from airflow_provider_vectorize.operators.common import fail_fast, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload, Vectors
@@ -134,7 +135,7 @@ class VectorizeSyncOperator(VectorizeUpload):
         return SyncOptions(**given | instead)
 
 
-class VectorizeVerifyOperator(BaseOperator):
+class VectorizeVerifyOperator(TaskOnIndex):
     """Read an index back and compare it with a source: float32 values, namespace and metadata.
 
     Place it behind whatever waits until the load can be seen. Red names ids and what differs; what differs is read
@@ -194,12 +195,12 @@ class VectorizeVerifyOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
         from airflow_provider_vectorize.runtime.task import TaskRun
 
+        push_links(self, context, self.index_name)
         self._run = TaskRun.begin(context)
         with fail_fast():
-            report = VectorizeHook(self.conn_id).verify(
+            report = self.hook.verify(
                 self.index_name,
                 source=self.source,
                 vectors=resolve_vectors(self.vectors, context),

@@ -8,14 +8,16 @@ from datetime import timedelta
 from os import PathLike
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow.providers.common.compat.sdk import BaseOperator, Context, XComArg
+from airflow.providers.common.compat.sdk import Context, XComArg
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.client.types import ReturnMetadata
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.options import DEFAULT_MAX_DELETES
+from airflow_provider_vectorize.lineage import TellsLineage
+from airflow_provider_vectorize.links import TaskOnIndex, push_links
 from airflow_provider_vectorize.operators.common import (
     DEFAULT_DEFERRABLE,
     fail_fast,
@@ -160,7 +162,7 @@ class VectorizeDeleteOperator(VectorizeWrite):
         )
 
 
-class VectorizeQueryOperator(BaseOperator):
+class VectorizeQueryOperator(TaskOnIndex):
     """Ask an index for the vectors nearest to a vector; once, or many times.
 
     One answer is the XCom of the task: a list of mappings, the closest first, with ``id``, ``score`` and what was asked
@@ -252,9 +254,7 @@ class VectorizeQueryOperator(BaseOperator):
 
     def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
         """Ask."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
-        hook = VectorizeHook(self.conn_id)
+        push_links(self, context, self.index_name)
         shared: dict[str, Any] = {
             "top_k": self.top_k,
             "namespace": self.namespace,
@@ -266,9 +266,9 @@ class VectorizeQueryOperator(BaseOperator):
             if self.output_path is None:
                 vector: Any = self.vector
                 vector = vector.resolve(context) if isinstance(vector, XComArg) else vector
-                return hook.query(self.index_name, vector, self.vector_id, **shared)
+                return self.hook.query(self.index_name, vector, self.vector_id, **shared)
             self._stop = threading.Event()
-            number = hook.query_many(
+            number = self.hook.query_many(
                 self.index_name,
                 self._queries(context),
                 self.output_path,
@@ -294,7 +294,7 @@ class VectorizeQueryOperator(BaseOperator):
         return self.render_template(queries, context) if paths else queries
 
 
-class VectorizeExportOperator(BaseOperator):
+class VectorizeExportOperator(TellsLineage):
     """Save an index, or a part of it, in files that the uploads load as they are.
 
     Its ids are listed, a snapshot of that moment, and the vectors read 20 a request: at the start the log says how long
@@ -312,6 +312,7 @@ class VectorizeExportOperator(BaseOperator):
     """
 
     template_fields: Sequence[str] = ("index_name", "output_path", "id_prefix", "conn_id")
+    reads_index = True
 
     def __init__(
         self,
@@ -341,20 +342,24 @@ class VectorizeExportOperator(BaseOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Save the index."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
         self._stop = threading.Event()
+        push_links(self, context, self.index_name)
         ids: Any = self.ids.resolve(context) if isinstance(self.ids, XComArg) else self.ids
         with fail_fast():
-            report = VectorizeHook(self.conn_id).export(
-                self.index_name,
-                self.output_path,
-                id_prefix=self.id_prefix,
-                ids=None if ids is None else list(ids),
-                format=self.format,
-                requests_per_minute=self.requests_per_minute,
-                stop=self._stop,
-            )
+            try:
+                report = self.hook.export(
+                    self.index_name,
+                    self.output_path,
+                    id_prefix=self.id_prefix,
+                    ids=None if ids is None else list(ids),
+                    format=self.format,
+                    requests_per_minute=self.requests_per_minute,
+                    stop=self._stop,
+                )
+            except VectorizeError as error:
+                self.keep_report(error.report)
+                raise
+        self.keep_report(report)
         return report.to_dict()
 
     def on_kill(self) -> None:

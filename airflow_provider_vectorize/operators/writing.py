@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from airflow.providers.common.compat.sdk import AirflowSkipException, Context
@@ -24,7 +23,6 @@ from airflow_provider_vectorize.operators.common import (
 )
 
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.ingest import Report
     from airflow_provider_vectorize.runtime.storage import Path, Source
     from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
@@ -45,7 +43,6 @@ class VectorizeWrite(TellsLineage):
     index_name: str | None
     source: Source | None
     rejects_path: Path | None
-    conn_id: str
     _run: TaskRun | None = None
 
     def set_waiting(
@@ -104,13 +101,6 @@ class VectorizeWrite(TellsLineage):
                 rejects_path=given(kwargs, "rejects_path", rejects_path, None),
             )
         one_of(self.task_id, "on_empty", on_empty, "fail", "skip")
-
-    @cached_property
-    def hook(self) -> VectorizeHook:
-        """The hook of ``conn_id``."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
-        return VectorizeHook(self.conn_id)
 
     def execute(self, context: Context) -> str:
         """Write, and return the mutation id."""

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 
 import pytest
 
 from airflow_provider_vectorize.links import VectorizeIndexLink, VectorizeRejectsLink, folder_url, index_url
+from airflow_provider_vectorize.operators.index import (
+    VectorizeCreateIndexOperator,
+    VectorizeDeleteIndexOperator,
+)
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectors import (
+    VectorizeDeleteOperator,
+    VectorizeExportOperator,
+    VectorizeQueryOperator,
+)
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor, VectorizeUpsertSensor
 from tests.surface.conftest import ACCOUNT, INDEX, ndjson, vectors
 from tests.versions import AIRFLOW, serialized, xcoms
@@ -41,6 +52,44 @@ def test_red(emulator, dag, run_dag):
     ended = run_dag(dag)
     assert ended.task_state("upsert") == "failed"
     assert shown(ended.tasks["upsert"][0]) == PAGE
+
+
+def others(folder):
+    """The other operators on an index, one after the other, by task id."""
+    source = folder / "a.ndjson"
+    source.write_text(ndjson(vectors("a", "b")))
+    index = {"index_name": INDEX}
+    made = [
+        VectorizeCreateIndexOperator(task_id="create", dimensions=32, metric="cosine", **index),
+        VectorizeSyncOperator(task_id="sync", source=str(source), manifest=str(folder / "m"), **index),
+        VectorizeVerifyOperator(task_id="verify", source=str(source), **index),
+        VectorizeQueryOperator(task_id="query", vector_id="a", **index),
+        VectorizeExportOperator(task_id="export", output_path=str(folder / "out"), **index),
+        VectorizeDeleteOperator(task_id="delete", ids=["a"], **index),
+        VectorizeDeleteIndexOperator(task_id="delete_index", **index),
+    ]
+    for before, after in pairwise(made):
+        before >> after
+    return [each.task_id for each in made]
+
+
+def test_every_other_operator_on_an_index(emulator, dag, run_dag, tmp_path):
+    with dag:
+        names = others(tmp_path)
+    ended = run_dag(dag)
+    assert ended.state == "success", ended.log
+    assert {name: shown(ended.tasks[name][0]) for name in names} == dict.fromkeys(names, PAGE)
+
+
+def test_every_other_operator_that_is_red(emulator, dag, run_dag, tmp_path):
+    with dag:
+        names = others(tmp_path)
+        for name in names:
+            dag.get_task(name).trigger_rule = "all_done"
+    emulator.add_faults([{"kind": "status", "status": 401, "times": 10_000}])
+    ended = run_dag(dag)
+    assert {ended.task_state(name) for name in names} == {"failed"}
+    assert {name: shown(ended.tasks[name][0]) for name in names} == dict.fromkeys(names, PAGE)
 
 
 def test_skipped(emulator, dag, run_dag):
