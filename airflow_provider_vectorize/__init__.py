@@ -28,7 +28,9 @@ def get_provider_info() -> dict[str, Any]:
                 "integration-name": integration,
                 "external-doc-url": "https://developers.cloudflare.com/vectorize/",
                 "how-to-guide": [
+                    "/example_dags/example_vectorize_approval.py",
                     "/example_dags/example_vectorize_backup.py",
+                    "/example_dags/example_vectorize_blue_green.py",
                     "/example_dags/example_vectorize_deferrable.py",
                     "/example_dags/example_vectorize_index.py",
                     "/example_dags/example_vectorize_nightly.py",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,31 @@ def xcoms(instance: Any) -> dict[str, Any]:
         where = {name: getattr(instance, name) for name in names}
         rows = session.query(XComModel).filter_by(**where).all()
         return {row.key: XComModel.deserialize_value(row) if AIRFLOW >= (3,) else row.value for row in rows}
+
+
+def respond(dag_id: str, option: str) -> str:
+    """Answer what a run asks a person, once it waits for it, as Airflow's API does; give what was asked."""
+    from airflow.models.hitl import HITLDetail
+    from airflow.models.taskinstance import TaskInstance
+
+    waits = "awaiting_input" if AIRFLOW >= (3, 3) else "deferred"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        with create_session() as session:
+            asked = session.query(HITLDetail).join(TaskInstance)
+            asked = asked.filter(TaskInstance.dag_id == dag_id, TaskInstance.state == waits)
+            if detail := asked.filter(HITLDetail.responded_at.is_(None)).one_or_none():
+                detail.chosen_options, detail.responded_at = [option], datetime.now(UTC)
+                detail.responded_by = {"id": "1", "name": "tests"}
+                if AIRFLOW >= (3, 3):
+                    from airflow.models.trigger import handle_event_submit
+                    from airflow.triggers.base import TriggerEvent
+
+                    event = TriggerEvent(detail.as_resume_event_payload())
+                    handle_event_submit(event, task_instance=detail.task_instance, session=session)
+                return f"{detail.subject}\n{detail.body}"
+        time.sleep(0.1)
+    raise TimeoutError(f"{dag_id} has asked nothing")
 
 
 def asset_events(instance: Any) -> list[dict[str, Any]]:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import gzip
+import itertools
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from airflow.models.variable import Variable
+from airflow.utils.session import create_session
 
 from airflow_provider_vectorize.client import VectorizeClient
 from tests.database import migrate
-from tests.surface.conftest import ACCOUNT, TOKEN, ndjson, vectors
-from tests.versions import DagBag
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.versions import AIRFLOW, DagBag, respond
 
 EXAMPLES = Path(__file__).parent.parent.parent / "example_dags"
 
@@ -31,7 +35,10 @@ def client(emulator):
 
 def test_every_example_imports(bag):
     assert bag.import_errors == {}
-    assert len(bag.dags) == len(list(EXAMPLES.glob("*.py")))
+    needing_more = {EXAMPLES / "example_vectorize_approval.py"} if AIRFLOW < (3, 1) else set()
+    files = {Path(dag.fileloc) for dag in bag.dags.values()}
+    assert files == set(EXAMPLES.glob("*.py")) - needing_more
+    assert len(bag.dags) == len(files)
 
 
 def test_upsert(emulator, client, bag, run_dag):
@@ -91,6 +98,103 @@ def test_rag_by_sync_embeds_nothing_when_nothing_has_changed(
         assert ended.xcom("sync", "report")["added"] == embedded
         assert ended.xcom("sync", "verified")["checked"] == client.index_info("rag_synced").vector_count == 60
         assert ended.log.count("Embedding: ") == embedded
+
+
+class TestBlueAndGreen:
+    @pytest.fixture
+    def load(self, emulator, bag, run_dag, monkeypatch):
+        monkeypatch.setattr("airflow_provider_vectorize.sync.verify.LOOK_AGAIN_SECONDS", ())
+        days = itertools.count(1)
+        yield lambda: run_dag(
+            bag.dags["example_vectorize_blue_green"], logical_date=datetime(2026, 3, next(days), tzinfo=UTC)
+        )
+        with create_session() as session:
+            session.query(Variable).filter_by(key="vectorize_passages").delete()
+
+    @staticmethod
+    def pointer():
+        return Variable.get("vectorize_passages", deserialize_json=True)
+
+    def test_only_what_is_verified_is_used_and_all_but_the_last_two_are_deleted(self, emulator, client, load):
+        emulator.create_index("passages", dimensions=32, metric="cosine")  # of somebody else
+
+        def names():
+            return {index.name for index in client.list_indexes()} - {INDEX, "passages"}
+
+        first = load()
+        assert first.state == "success"
+        one = first.xcom("new_name")
+        assert self.pointer() == {"active": one, "before": None}
+        assert names() == {one}
+        assert client.index_info(one).vector_count == first.xcom("verify")["checked"] == 300
+
+        emulator.add_faults([{"operation": "upsert", "kind": "drop", "share": 0.001, "times": 1}])
+        red = load()
+        assert red.task_state("verify") == "failed"
+        assert red.task_state("switch") == red.task_state("clean_up") == "upstream_failed"
+        assert self.pointer() == {"active": one, "before": None}
+        assert names() == {one, red.xcom("new_name")}
+
+        second = load()
+        assert second.xcom("clean_up") == [red.xcom("new_name")]
+        two = second.xcom("new_name")
+        assert self.pointer() == {"active": two, "before": one}
+        assert names() == {one, two}
+
+        third = load()
+        assert third.xcom("clean_up") == [one]
+        assert self.pointer() == {"active": third.xcom("new_name"), "before": two}
+        assert names() == {two, third.xcom("new_name")}
+
+    @pytest.fixture
+    def function(self, bag, load, monkeypatch):
+        """Give the function of a task, to call it without a run."""
+
+        def of(task_id):
+            function = bag.dags["example_vectorize_blue_green"].get_task(task_id).python_callable
+            monkeypatch.setitem(function.__globals__, "Variable", Variable)
+            return function
+
+        return of
+
+    def test_a_switch_that_is_repeated_keeps_the_one_before(self, function):
+        for index_name in ("passages-1", "passages-2", "passages-2"):
+            function("switch")(index_name)
+        assert self.pointer() == {"active": "passages-2", "before": "passages-1"}
+
+    def test_without_a_pointer_nothing_is_deleted(self, emulator, client, function):
+        emulator.create_index("passages-1", dimensions=32, metric="cosine")
+        with pytest.raises(KeyError, match="vectorize_passages"):
+            function("clean_up")()
+        assert "passages-1" in {index.name for index in client.list_indexes()}
+
+
+@pytest.mark.skipif(AIRFLOW < (3, 1), reason="approvals came with Airflow 3.1")
+class TestApproval:
+    @pytest.fixture
+    def index(self, emulator, client):
+        emulator.create_index("passages", dimensions=32, metric="cosine")
+        return lambda *ids: client.upsert("passages", ndjson(vectors(*ids)).encode())
+
+    @pytest.mark.parametrize(
+        ("option", "state", "left"), [("Approve", "success", 1), ("Reject", "skipped", 3)]
+    )
+    def test_what_is_asked_about_is_deleted_if_it_is_approved(
+        self, index, client, bag, run_dag, option, state, left
+    ):
+        index("oceans-04", "old-1", "old-2")
+        with ThreadPoolExecutor(1) as somebody:
+            asked = somebody.submit(respond, "example_vectorize_approval", option)
+            ended = run_dag(bag.dags["example_vectorize_approval"])
+        assert asked.result().startswith("Delete 2 vectors of index passages?\nold-1, old-2")
+        assert ended.state == "success"
+        assert ended.task_state("delete") == state
+        assert len(list(client.list_vectors("passages"))) == left
+
+    def test_nobody_is_asked_about_nothing(self, index, bag, run_dag):
+        index("oceans-04")
+        ended = run_dag(bag.dags["example_vectorize_approval"])
+        assert [ended.task_state(task) for task in ("approve", "delete")] == ["skipped", "skipped"]
 
 
 def test_xcom(emulator, client, bag, run_dag):
