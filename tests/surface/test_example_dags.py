@@ -7,7 +7,6 @@ import itertools
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,7 +17,7 @@ from airflow.utils.session import create_session
 from airflow_provider_vectorize.client import VectorizeClient
 from tests.database import migrate
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.versions import AIRFLOW, DagBag, respond
+from tests.versions import AIRFLOW, DagBag, answering, question
 
 EXAMPLES = Path(__file__).parent.parent.parent / "example_dags"
 
@@ -183,10 +182,10 @@ class TestApproval:
         self, index, client, bag, run_dag, option, state, left
     ):
         index("oceans-04", "old-1", "old-2")
-        with ThreadPoolExecutor(1) as somebody:
-            asked = somebody.submit(respond, "example_vectorize_approval", option)
+        with answering("example_vectorize_approval", option):
             ended = run_dag(bag.dags["example_vectorize_approval"])
-        assert asked.result().startswith("Delete 2 vectors of index passages?\nold-1, old-2")
+        [approve] = ended.tasks["approve"]
+        assert question(approve) == ("Delete 2 vectors of index passages?", "old-1, old-2 ...")
         assert ended.state == "success"
         assert ended.task_state("delete") == state
         assert len(list(client.list_vectors("passages"))) == left
