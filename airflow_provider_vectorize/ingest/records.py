@@ -49,6 +49,13 @@ _NO_NUMBERS = (bool, np.bool_, np.complexfloating, np.timedelta64, np.ndarray, s
 Json = dict[str, Any]
 
 
+class Row(dict[str, Any]):
+    """A record of a table, whose values were checked with those of many rows at once, see :mod:`.tables`.
+
+    They are an array of numbers, which are all finite float32s that their shortest text gives again.
+    """
+
+
 class TooLong(NamedTuple):
     """Stands for a line over :data:`MAX_LINE_BYTES`, which is not kept.
 
@@ -177,12 +184,15 @@ class Checker:
             values = values.tolist()
         elif isinstance(values, array.array):
             values = list(values)
-        if not _is_flat(values):
+        if not isinstance(record, Row) and not _is_flat(values):
             raise FlawError("invalid_values", diagnosis.of_values(values))
         if len(values) != self._dimensions:
             raise FlawError(
                 "wrong_dimensions", f"the index has {self._dimensions} dimensions, the vector {len(values)}"
             )
+        if isinstance(record, Row):
+            checked: np.ndarray[Any, Any] = values.astype("<f4", copy=False)
+            return checked
         floats = self._floats(values, from_line=from_line)
         if not np.isfinite(floats).all():
             position = int(np.flatnonzero(~np.isfinite(floats))[0])
@@ -243,7 +253,7 @@ def parse(data: object) -> Json:
     :raises FlawError: it is neither.
     """
     if isinstance(data, Mapping):
-        return dict(data)
+        return Row(data) if isinstance(data, Row) else dict(data)
     if isinstance(data, TooLong):
         raise FlawError(
             "line_too_long", f"the line takes {data.size} bytes, at most {MAX_LINE_BYTES} are read"
@@ -329,8 +339,13 @@ def _bad_number(values: Sequence[Any]) -> FlawError:
 
 def _safe_text(floats: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, Any] | list[float]:
     # As a list the values are written with all the digits of a double.
-    twice = (floats.view("<u4") & _SIGN) == _ROUNDS_TWICE
-    return floats.tolist() if twice.any() else floats
+    return floats.tolist() if rounds_twice(floats).any() else floats
+
+
+def rounds_twice(floats: np.ndarray[Any, np.dtype[np.float32]]) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Tell which of some float32s their shortest text does not give again."""
+    found: np.ndarray[Any, np.dtype[np.bool_]] = (floats.view("<u4") & _SIGN) == _ROUNDS_TWICE
+    return found
 
 
 def _dump(record: Json) -> bytes:

@@ -6,7 +6,7 @@ Python number is made of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 from urllib.parse import unquote
@@ -18,7 +18,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError, Sourc
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.files import FETCH_BYTES, SourceFile, asking
 from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Position
-from airflow_provider_vectorize.ingest.records import FlawError, parse
+from airflow_provider_vectorize.ingest.records import FlawError, Row, parse, rounds_twice
 from airflow_provider_vectorize.ingest.sources import Files, Source, as_source
 
 Format = Literal["auto", "ndjson", "parquet"]
@@ -237,38 +237,48 @@ def _rows(table: Any, columns: Columns, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _records(batch: Any, columns: Columns, partitions: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    values = _arrays(batch.column(columns.values))
+    values, doubtful = _arrays(batch.column(columns.values))
     others = [name for name in batch.schema.names if name != columns.values]
     rows = batch.select(others).to_pylist() if others else [{} for _ in range(len(batch))]
-    for row, array in zip(rows, values, strict=True):
+    for number, (row, array) in enumerate(zip(rows, values, strict=True)):
         row[columns.values] = array
         record = columns.record({**partitions, **row})
         metadata = record.get("metadata")
         if isinstance(metadata, str):  # as an export writes it, since the types may differ from row to row
             record["metadata"] = _from_json(metadata)
-        yield record
+        yield record if number in doubtful else Row(record)
 
 
-def _arrays(column: Any) -> list[Any]:
-    """Give an array of numbers for each row, without making Python numbers; None where there is null."""
+def _arrays(column: Any) -> tuple[list[Any], Container[int]]:
+    """Give an array of numbers for each row, without making Python numbers; None where there is null.
+
+    :returns: the arrays, and in which of them something may be wrong, which has to be looked at one by one.
+    """
     types = _pyarrow().types
     kind = column.type
-    rows: list[Any]
     if types.is_fixed_size_list(kind) and _is_float(kind.value_type):
-        width = kind.list_size
-        flat = column.values.slice(column.offset * width, len(column) * width)
-        rows = list(_numbers(flat).reshape(len(column), width))
+        ends = np.arange(len(column) + 1) * kind.list_size
+        flat = _numbers(column.values.slice(column.offset * kind.list_size, ends[-1]))
     elif (types.is_list(kind) or types.is_large_list(kind)) and _is_float(kind.value_type):
         offsets = column.offsets.to_numpy()
-        flat = _numbers(column.values.slice(offsets[0], offsets[-1] - offsets[0]))
         ends = offsets - offsets[0]
-        rows = [flat[begin:end] for begin, end in pairwise(ends)]
+        flat = _numbers(column.values.slice(offsets[0], ends[-1]))
     else:
-        return list(column.to_pylist())
+        return column.to_pylist(), range(len(column))
+    rows: list[Any] = [flat[begin:end] for begin, end in pairwise(ends.tolist())]
+    doubtful = set(np.searchsorted(ends[1:], _wrong(flat), side="right").tolist())
     if column.null_count:
-        there = column.is_valid().to_numpy(zero_copy_only=False)
-        rows = [row if valid else None for row, valid in zip(rows, there, strict=True)]
-    return rows
+        for number in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
+            rows[number] = None
+            doubtful.add(number)
+    return rows, doubtful
+
+
+def _wrong(flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Give the positions of what is no finite float32, or is another one when its shortest text is read again."""
+    with np.errstate(over="ignore"):
+        floats = flat.astype("<f4", copy=False)
+    return np.flatnonzero(~np.isfinite(floats) | rounds_twice(floats))
 
 
 def _is_float(kind: Any) -> bool:

@@ -8,6 +8,8 @@ import threading
 import fsspec
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import (
@@ -20,6 +22,7 @@ from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.ingest import IngestOptions, ingest
 from airflow_provider_vectorize.ingest.files import SourceFile
 from airflow_provider_vectorize.ingest.lines import START, Position
+from airflow_provider_vectorize.ingest.records import Checker, FlawError, Row
 from airflow_provider_vectorize.ingest.tables import mapped
 
 pa = pytest.importorskip("pyarrow")
@@ -196,6 +199,49 @@ class TestParquet:
         (tmp_path / "a.parquet").write_bytes(whole[:-20])
         with pytest.raises(SourceError, match=r"a.parquet cannot be read as Parquet"):
             read(files(tmp_path / "a.parquet"))
+
+
+class TestValuesAreCheckedForManyRowsAtOnce:
+    """With the outcome of the checks of one record, on any float there is."""
+
+    #: Read again by way of a double, its shortest text is another float32.
+    ROUNDED_TWICE = float(np.uint32(0x15AE43FD).view(np.float32))
+    FLOATS = st.one_of(
+        st.floats(width=64),
+        st.sampled_from([ROUNDED_TWICE, -ROUNDED_TWICE, 3.4028236e38, 1e39, -0.0, 1e-46, float("nan")]),
+    )
+    ROWS = st.lists(
+        st.none() | st.lists(st.just(0.5) | FLOATS, min_size=0, max_size=4), min_size=1, max_size=8
+    )
+
+    @staticmethod
+    def outcome(data, compact):
+        checker = Checker(2, namespace=None, compact=compact, max_bytes=1000)
+        try:
+            return checker.check(data).line
+        except FlawError as flaw:
+            return flaw.code, flaw.reason
+
+    @settings(max_examples=150, deadline=None)
+    @given(ROWS, st.sampled_from(["f2", "f4", "f8"]), st.booleans(), st.booleans(), st.integers(0, 3))
+    def test_any_rows(self, rows, width, fixed, compact, begin):
+        with np.errstate(over="ignore"):
+            arrays = [None if row is None else np.array(row, width) for row in rows]
+        number = pa.from_numpy_dtype(width)
+        if fixed:
+            arrays = [None if each is None else np.resize(each, 2) if len(each) else None for each in arrays]
+        kind = pa.list_(number, 2) if fixed else pa.list_(number)
+        column = pa.array([None if each is None else each.tolist() for each in arrays], kind)
+        made = pa.table({"id": [f"r{n}" for n in range(len(rows))], "values": column}).slice(begin)
+        for item, values in zip(read(made, None), arrays[begin:], strict=True):
+            alone = {"id": item.data["id"], "values": values}
+            assert self.outcome(item.data, compact) == self.outcome(alone, compact)
+
+    def test_what_is_right_is_not_looked_at_again(self):
+        values = VALUES.astype(np.float64)
+        values[[3, 40]] = [[np.nan], [1e39]]
+        items = read(table(pa.array(values.tolist())))
+        assert [n for n, item in enumerate(items) if not isinstance(item.data, Row)] == [3, 40]
 
 
 class TestWhatOthersWrite:
