@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real ui ui-test celery quota hard-days clients contract-real bench bench-emulator bench-xcom lint docs constraints clean
+.PHONY: help demo test matrix smoke soak real ui ui-test celery whole-index quota hard-days clients contract-real bench bench-emulator bench-xcom lint docs constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -47,6 +47,9 @@ celery: $(READY) ## many workers: Celery with Redis and PostgreSQL, and MariaDB 
 	@$(BIN)/python -m uv --quiet pip install --python .work/celery/venv/bin/python -c constraints.txt --editable '.[test]' \
 		$(CELERY)
 	@nice .work/celery/venv/bin/python -m tests.workers.run
+
+whole-index: $(READY) ## delete 250,000 of 350,000 vectors, save and restore the rest, killed in between (10 minutes)
+	@$(BIN)/python -m tests.whole_index.run
 
 hard-days: $(READY) ## 30 minutes of disasters on a real Airflow; MINUTES=3 for a short form
 	@$(BIN)/python -m tests.hard_days.run --minutes $(or $(MINUTES),30) $(if $(MINUTES),,--write)
