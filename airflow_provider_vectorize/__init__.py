@@ -29,6 +29,7 @@ def get_provider_info() -> dict[str, Any]:
                 "external-doc-url": "https://developers.cloudflare.com/vectorize/",
                 "how-to-guide": [
                     "/example_dags/example_vectorize_approval.py",
+                    "/example_dags/example_vectorize_arriving.py",
                     "/example_dags/example_vectorize_backup.py",
                     "/example_dags/example_vectorize_blue_green.py",
                     "/example_dags/example_vectorize_deferrable.py",

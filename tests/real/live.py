@@ -259,12 +259,26 @@ class Run:
 
         return wait_until(reached, f"{task_id} of {self.dag_id} is {' or '.join(states)}", seconds)
 
+    def wait_for_end(self, state: str, seconds: float = 60.0) -> None:
+        """Wait until the whole run has ended so.
+
+        A task must not be cleared between its end and that of its run: the scheduler, about to end the run by what it
+        had read before, ends it over the cleared task, which nobody ever starts.
+        """
+        ended = ("success", "failed")
+        found = wait_until(
+            lambda: (now := self.airflow.request("GET", self.path)["state"]) in ended and now,
+            f"the run of {self.dag_id} has ended",
+            seconds,
+        )
+        assert found == state, f"the run of {self.dag_id} is {found}"
+
     def set_state(self, task_id: str, state: str) -> None:
         """Mark a task, as a user does."""
         self.airflow.request("PATCH", f"{self.path}/taskInstances/{task_id}", json={"new_state": state})
 
     def clear(self, task_id: str) -> None:
-        """Clear a task, as a user does."""
+        """Clear a task, as a user does: one that waits, or one of a run that has ended, see :meth:`wait_for_end`."""
         body = {
             "dry_run": False, "dag_run_id": self.run_id, "task_ids": [task_id], "only_failed": False,
             "reset_dag_runs": True,

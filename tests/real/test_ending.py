@@ -51,8 +51,8 @@ def nothing_follows(api: Api) -> None:
 
 def settled(run: Run) -> int:
     """How many records the stored checkpoint says were accepted."""
-    checkpoint = run.stored_state("load")["vectorize_checkpoint"]
-    return int(checkpoint["account"]["accepted"])
+    [note] = run.stored_state("load").values()
+    return int(note["state"]["account"]["accepted"])
 
 
 def has_its_checkpoint(api: Api, run: Run) -> None:

@@ -112,6 +112,7 @@ def test_a_task_that_has_succeeded_and_is_cleared_loads_all_again(
     ended_complete(api, run, source, rejects, try_number=1)
     assert uploads(api) == CHUNKS
     recreate_index(api)
+    run.wait_for_end("success")
     run.clear("load")
     wait_until(lambda: run.task("load")["try_number"] == 2, "the second try has begun")
     ended_complete(api, run, source, rejects)

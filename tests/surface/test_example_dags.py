@@ -15,6 +15,7 @@ from airflow.models.variable import Variable
 from airflow.utils.session import create_session
 
 from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.triggers import objects
 from tests.database import migrate
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 from tests.versions import AIRFLOW, DagBag, answering, question
@@ -216,6 +217,35 @@ def test_scheduled(emulator, client, bag, run_dag, day, tmp_path, monkeypatch):
     )
     assert ended.state == "success"
     assert sorted(client.list_vectors("daily")) == {"2026-03-01": ["a", "b"], "2026-03-02": ["c"]}[day]
+
+
+def test_arriving(emulator, client, bag, run_dag, tmp_path, monkeypatch):
+    emulator.create_index("arriving", dimensions=32, metric="cosine")
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_INBOX", str(tmp_path))
+    dag, records = bag.dags["example_vectorize_arriving"], vectors(*"abcdefgh")
+    dag.get_task("upsert").settled_seconds = 1.0
+    dag.get_task("upsert").poke_interval = 0.1
+    file = (tmp_path / "2026-03-01-1.ndjson").open("w")
+    left = iter(records)
+
+    def grow():  # at every look of the sensor and its trigger
+        if (record := next(left, None)) is not None:
+            file.write(ndjson([record]))
+            file.flush()
+
+    def looked(places):
+        found = snapshot(places)
+        grow()
+        return found
+
+    snapshot = objects.snapshot
+    monkeypatch.setattr(objects, "snapshot", looked)
+    grow()
+    ended = run_dag(dag, logical_date=datetime(2026, 3, 1, tzinfo=UTC))
+    file.close()
+    assert ended.state == "success"
+    assert "running trigger in line" in ended.log
+    assert sorted(client.list_vectors("arriving")) == list("abcdefgh")
 
 
 def test_upsert_by_the_command_line(emulator, tmp_path):

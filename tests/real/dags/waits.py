@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from airflow.sdk import DAG
+from airflow.sdk import DAG, task
 
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
@@ -35,6 +35,36 @@ def sensor(task_id: str, mutation_id: Any, **kwargs: Any) -> VectorizeMutationSe
 def dag(dag_id: str) -> DAG:
     return DAG(dag_id, schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False)
 
+
+def load(dag_id: str, **kwargs: Any) -> None:
+    """Load the run's source, and wait for it in the worker."""
+    with dag(dag_id):
+        VectorizeUpsertOperator(
+            task_id="load",
+            index_name="docs",
+            conn_id="{{ dag_run.conf.conn_id }}",
+            source="{{ dag_run.conf.source }}",
+            wait_for_completion=True,
+            deferrable=False,
+            poll_interval=1,
+            retry_delay=timedelta(0),
+            **kwargs,
+        )
+
+
+@task
+def sources(dag_run: Any = None) -> list[str]:
+    return list(dag_run.conf["sources"])
+
+
+load("worker_wait", completion_timeout=LONG, retries=1)
+load("short_wait", completion_timeout=3)
+
+with dag("mapped"):
+    mapped = VectorizeUpsertOperator.partial(
+        task_id="upsert", index_name="docs", conn_id="{{ dag_run.conf.conn_id }}"
+    ).expand(source=sources())
+    sensor("sensor", mapped.output)
 
 with dag("waits"):
     first = upsert("upsert")
