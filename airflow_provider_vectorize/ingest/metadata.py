@@ -58,15 +58,13 @@ def repeats_a_key(line: bytes, record: Mapping[str, Any]) -> bool:
     """Tell whether an object in a line has a key twice: which of them counts is not for others to decide.
 
     :param line: of NDJSON.
-    :param record: what was read of it; its values may be missing.
+    :param record: what was read of it.
     """
-    known = 2 + sum(bool(value) for key, value in record.items() if key not in ("id", "values"))
-    if isinstance(metadata := record.get("metadata"), dict):
-        objects = [metadata]
-        while objects:
-            each = objects.pop()
-            known += len(each)
-            objects += [value for value in each.values() if isinstance(value, dict)]
+    known, objects = 0, [record]
+    while objects:
+        each = objects.pop()
+        known += len(each)
+        objects += [value for value in each.values() if isinstance(value, dict)]
     if line.count(b":") <= known:
         return False  # as many colons as different keys
     # The numbers are left out: it is done for every line with a colon in a text.

@@ -25,7 +25,6 @@ from airflow_provider_vectorize.client.limits import (
 from airflow_provider_vectorize.ingest import diagnosis
 from airflow_provider_vectorize.ingest.diagnosis import short
 from airflow_provider_vectorize.ingest.flaws import FlawError as FlawError
-from airflow_provider_vectorize.ingest.glance import glance
 from airflow_provider_vectorize.ingest.metadata import repeats_a_key, settled
 from airflow_provider_vectorize.ingest.options import IngestOptions
 
@@ -103,7 +102,6 @@ class Checker:
         self._pack = struct.Struct(f"<{dimensions}f").pack
         self._namespace = namespace
         self._compact = compact
-        self._as_they_are = not compact and namespace is None and mark is None
         self._mark = mark
         self._max_bytes = max_bytes
         self._drop_nulls = drop_nulls
@@ -142,32 +140,28 @@ class Checker:
 
     def _check(self, data: object) -> Record:
         line = data if isinstance(data, bytes) else None
-        seen = glance(line, self._dimensions) if line is not None and self._as_they_are else None
-        record = parse(data) if seen is None else seen
+        record = parse(data)
         if is_reject(record):
             line, record = _unwrap(data, record)
         if not record.keys() <= _FIELDS and len(self.undocumented) < MAX_NAMED_FIELDS:
             self.undocumented |= {printable(str(field))[:60] for field in record.keys() - _FIELDS}
         record_id = _check_id(record)
         try:
-            line = self._line(record, line, values_are_good=seen is not None)
+            line = self._line(record, line)
             return Record(record_id, line, None if self._mark is None else self._mark(record))
         except FlawError as flaw:
             flaw.record_id = record_id
             raise
 
-    def _line(self, record: Json, line: bytes | None, *, values_are_good: bool) -> bytes:
-        if not values_are_good:
-            floats = self._check_values(record, from_line=line is not None)
-            if self._compact:
-                record["values"] = floats
-            elif line is None:
-                record["values"] = _as_doubles(record["values"])
+    def _line(self, record: Json, line: bytes | None) -> bytes:
+        floats = self._check_values(record, from_line=line is not None)
+        if self._compact:
+            record["values"] = _safe_text(floats)
+        elif line is None:
+            record["values"] = _as_doubles(record["values"])
         changed = self._settle_namespace(record) | self._settle_metadata(record, line)
         if line is not None and not self._compact:
             changed = changed or repeats_a_key(line, record)
-        if values_are_good and changed:
-            return self._line(parse(line), line, values_are_good=False)
         line = _dump(record) if line is None or changed or self._compact else line
         if len(line) > self._max_bytes:
             raise FlawError(
@@ -176,7 +170,7 @@ class Checker:
             )
         return line
 
-    def _check_values(self, record: Json, *, from_line: bool) -> np.ndarray[Any, Any] | list[float]:
+    def _check_values(self, record: Json, *, from_line: bool) -> np.ndarray[Any, np.dtype[np.float32]]:
         values: Any = record.get("values")
         if "values" not in record:
             raise FlawError("invalid_values", diagnosis.of_fields("values", record))
@@ -199,7 +193,7 @@ class Checker:
             raise FlawError(
                 "not_finite", f"values[{position}] is {short(values[position])}, not a finite float32"
             )
-        return _safe_text(floats)
+        return floats
 
     def _floats(self, values: Any, *, from_line: bool) -> np.ndarray[Any, np.dtype[np.float32]]:
         if isinstance(values, np.ndarray):

@@ -12,7 +12,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_vectorize.ingest.glance import glance
 from airflow_provider_vectorize.ingest.records import Checker, FlawError
 from tests.ingest.helpers import DIMENSIONS, ndjson, record
 
@@ -322,32 +321,6 @@ def test_text_of_doubles_shrinks_to_0_57():
     lines = [ndjson([{"id": "a", "values": row.tolist()}]) for row in vector]
     given = checker(dimensions=1536)
     assert sum(len(given.check(each).line) for each in lines) <= 0.57 * sum(map(len, lines))
-
-
-# The quick look
-
-number_text = st.one_of(
-    st.floats(width=64).map(repr),
-    st.integers().map(str),
-    st.from_regex(r"-?(0|[1-9][0-9]{0,45})(\.[0-9]{1,45})?([eE][-+]?[0-9]{1,3})?", fullmatch=True),
-    st.sampled_from(["true", "null", '"1"', "[1]", "{}", "NaN", "-", "1.", "--1", " 1 ", "\t1"]),
-)
-
-
-@settings(max_examples=400, deadline=None)
-@given(st.lists(number_text, min_size=1, max_size=4), st.integers(0, 1))
-def test_what_is_good_at_a_glance_is_good_at_a_full_check(numbers, fewer):
-    dimensions = max(1, len(numbers) - fewer)
-    text = b'{"id":"a","values":[' + ",".join(numbers).encode() + b"]}\n"
-    if glance(text, dimensions) is not None:
-        assert checker(dimensions=dimensions).check(text).id == "a"
-
-
-def test_a_glance_is_enough_for_usual_lines():
-    row = record(1, metadata={"title": "x", "€": "ü"}, namespace="n")
-    row["values"][:3] = [1.5e-7, -0.0, 3]
-    assert glance(ndjson([row]), DIMENSIONS) is not None
-    assert glance(json.dumps(row, ensure_ascii=False).encode(), DIMENSIONS) is not None
 
 
 @pytest.mark.parametrize("field", ["id", "values", "metadata"])
