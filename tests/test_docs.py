@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import re
 import sys
@@ -47,18 +46,6 @@ def test_the_links_of_a_page_hold(page):
 def test_every_page_is_in_the_contents():
     listed = re.findall(r"^([a-z-]+)$", (ROOT / "docs" / "index.md").read_text(), flags=re.MULTILINE)
     assert sorted(listed) == sorted(page.stem for page in ROOT.glob("docs/*.md") if page.stem != "index")
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_the_python_on_a_page_is_python(page):
-    for block in re.findall(r"```python\n(.*?)```", page.read_text(), flags=re.DOTALL):
-        ast.parse(block)
-
-
-def test_the_code_of_the_page_on_airflow_runs():
-    for block in re.findall(r"```python\n(.*?)```", (ROOT / "docs/airflow.md").read_text(), flags=re.DOTALL):
-        if "policies" not in block or AIRFLOW >= (3, 3):
-            exec(block, {})
 
 
 def test_every_xcom_key_and_metric_is_documented():

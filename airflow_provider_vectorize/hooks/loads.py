@@ -24,6 +24,7 @@ from airflow_provider_vectorize.runtime.storage import (
     source_files,
     split_source,
 )
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.sync.expected import Expected, Witness
 
@@ -115,6 +116,7 @@ class LoadMethods(ConnectedHook):
             tried_before=tried_before,
             follower=None if expected is None else Witness(expected),
             connection=self.conn_id,
+            progress=TaskRun.current().progress,
         )
         self._announce(report)
         return report

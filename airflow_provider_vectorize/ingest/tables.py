@@ -180,38 +180,80 @@ def _read_parquet(
     partitions = _partitions(file.path)
     with asking(file.name), file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw:
         try:
+            metadata = parquet.read_metadata(raw)
             # In a stream of pages: a row group of Spark or pandas may be larger than memory.
-            opened = parquet.ParquetFile(raw, buffer_size=1 << 20, pre_buffer=False)
+            opened = parquet.ParquetFile(
+                raw,
+                metadata=metadata,
+                read_dictionary=_texts(metadata),
+                buffer_size=1 << 20,
+                pre_buffer=False,
+            )
             schema = opened.schema_arrow
             names = [*schema.names, *(name for name in partitions if name not in schema.names)]
             wanted = [name for name in _checked(columns, names, file.name) if name in schema.names]
             before = 0
-            for group in range(opened.metadata.num_row_groups):
-                described = opened.metadata.row_group(group)
-                size = described.num_rows
+            for group in range(metadata.num_row_groups):
+                size = metadata.row_group(group).num_rows
                 if before + size <= start.line:
                     before += size
                     continue
                 row = before
                 for batch in opened.iter_batches(
-                    _batch_rows(described), row_groups=[group], columns=wanted, use_threads=False
+                    _batch_rows(metadata, group), row_groups=[group], columns=wanted, use_threads=False
                 ):
                     interrupt()
                     if row + len(batch) > start.line:
-                        skip = max(0, start.line - row)
-                        for record in _records(batch.slice(skip), columns, partitions):
-                            at = row + skip
-                            yield Item(record, Position(start.source, at), Position(start.source, at + 1))
-                            skip += 1
+                        at = max(row, start.line)
+                        for part in _small(batch.slice(at - row)):
+                            for record in _records(part, columns, partitions):
+                                yield Item(record, Position(start.source, at), Position(start.source, at + 1))
+                                at += 1
                     row += len(batch)
                 before += size
         except arrow.ArrowException as error:
             raise SourceError(f"{file.name} cannot be read as Parquet: {error}") from error
 
 
-def _batch_rows(group: Any) -> int:
-    size = max(1, group.total_byte_size // max(1, group.num_rows))
+def _texts(metadata: Any) -> list[str]:
+    """Name what is read as dictionaries: a few bytes of a file may say one long text for every row."""
+    columns = map(metadata.schema.column, range(len(metadata.schema)))
+    return [column.path for column in columns if column.physical_type == "BYTE_ARRAY"]
+
+
+def _batch_rows(metadata: Any, number: int) -> int:
+    group = metadata.row_group(number)
+    # However it is packed, a value unfolds to so many bytes, and a text, see above, to its place in a dictionary.
+    unfolded = sum(
+        group.column(each).num_values * max(8, metadata.schema.column(each).length or 0)
+        for each in range(group.num_columns)
+    )
+    size = max(1, (group.total_byte_size + unfolded) // max(1, group.num_rows))
     return int(max(1, min(_MAX_ROWS, _BATCH_BYTES // size)))
+
+
+def _small(batch: Any) -> Iterator[Any]:
+    """Cut a batch by what its rows may be as Python's objects, which share nothing."""
+    longest = sum(map(_longest, batch.columns))
+    rows = max(1, _BATCH_BYTES // max(1, longest))
+    for begin in range(0, len(batch), rows):
+        yield batch.slice(begin, rows)
+
+
+def _longest(column: Any) -> int:
+    """Give the bytes of text in the longest row, at most."""
+    import pyarrow.compute as compute
+
+    types, kind = _pyarrow().types, column.type
+    if types.is_dictionary(kind) and str(kind.value_type).removeprefix("large_") in ("string", "binary"):
+        return compute.max(compute.binary_length(column.dictionary)).as_py() or 0
+    if types.is_struct(kind):
+        return sum(map(_longest, column.flatten()))
+    if types.is_list(kind) or types.is_large_list(kind):
+        if types.is_floating(kind.value_type):
+            return 0  # they stay an array
+        return (compute.max(compute.list_value_length(column)).as_py() or 0) * _longest(column.flatten())
+    return 0
 
 
 def _rows(table: Any, columns: Columns, name: str) -> Iterator[dict[str, Any]]:

@@ -9,12 +9,13 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Any, ClassVar
 
 from airflow.providers.common.compat.sdk import AirflowException, get_current_context
 
+from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.waiting import Sentinel, Wait
 
 log = logging.getLogger(__name__)
@@ -22,6 +23,12 @@ log = logging.getLogger(__name__)
 #: Keys in the state store of a task instance begin with it.
 PREFIX = "vectorize_"
 WAIT_KEY = f"{PREFIX}wait"
+#: For who looks at the task's state while it runs.
+PROGRESS_KEY = "progress"
+_PROGRESS = (
+    "operation", "index_name", "accepted", "rejected", "superseded", "batches", "bytes_read", "bytes_sent", "retries",
+    "seconds",
+)  # fmt: skip
 #: Fences that are remembered, the last ones.
 MAX_FENCES = 20
 
@@ -94,6 +101,20 @@ class TaskRun:
         key = f"{PREFIX}{_digest(same, self._loads[same])}"
         self._loads[same] += 1
         return TaskCheckpoint(self._store, key, life=self.life, stop=self.stop)
+
+    @property
+    def progress(self) -> Callable[[Report], None] | None:
+        """What notes how far a load has come; None where Airflow has no state store, before 3.3."""
+        return None if self._store is None else self._tell
+
+    def _tell(self, report: Report) -> None:
+        told = report.to_dict()
+        value = {name: told[name] for name in _PROGRESS} | {"try_number": self._try_number}
+        assert self._store is not None  # noqa: S101  # else nobody is given this method
+        try:
+            self._store.set(PROGRESS_KEY, value)
+        except Exception as error:  # noqa: BLE001  # stores are foreign code, and the load does not need it
+            log.debug("The progress could not be stored: %r", error)
 
     def memory(self, wait: Wait) -> WaitMemory:
         """Give what is remembered of a wait from one poke to the next."""

@@ -8,7 +8,9 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import pyarrow
 import pytest
+from pyarrow import parquet
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, InvalidRecordError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
@@ -37,6 +39,30 @@ def test_a_gzip_bomb_is_an_invalid_record_and_is_never_held_whole(emulator, tmp_
     finally:
         tracemalloc.stop()
     assert peak < 48 * MIB
+
+
+@pytest.mark.parametrize("kind", ["a text", "a list of a text"])
+def test_a_parquet_bomb_is_an_invalid_record_and_is_never_held_whole(emulator, tmp_path, kind):
+    rows = 1_000
+    column = pyarrow.DictionaryArray.from_arrays(pyarrow.array([0] * rows, pyarrow.int32()), ["x" * 500_000])
+    if kind != "a text":
+        column = pyarrow.ListArray.from_arrays(list(range(rows + 1)), column)
+    values = pyarrow.array([[0.5] * 32] * rows, pyarrow.list_(pyarrow.float32()))
+    table = pyarrow.table({"id": [f"v{n}" for n in range(rows)], "values": values, "text": column})
+    bomb = tmp_path / "bomb.parquet"
+    parquet.write_table(table, bomb, compression="zstd", store_schema=False)
+    assert bomb.stat().st_size < MIB
+    before, pool = pyarrow.default_memory_pool(), pyarrow.system_memory_pool()
+    pyarrow.set_memory_pool(pool)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidRecordError, match="metadata_too_large"):
+            load(bomb, columns={"metadata": ["text"]})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        pyarrow.set_memory_pool(before)
+    assert peak + pool.max_memory() < 64 * MIB
 
 
 @pytest.mark.parametrize("inside", ["[", '{"a":'], ids=["lists", "objects"])
