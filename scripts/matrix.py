@@ -25,8 +25,8 @@ ROOT = Path(__file__).parent.parent
 WORK = ROOT / ".work" / "matrix"
 README = ROOT / "README.md"
 
-#: As `make test` does it.
-QUIETLY = ["--quiet", "-n", "2", "--dist", "loadfile"]
+#: As `make test` does it; the log names each test as it ends.
+OPTIONS = ["--verbose", "-n", "2", "--dist", "loadfile"]
 #: What knows nothing of Airflow is run once for each Python; on 3.11 `make test` does that.
 WITHOUT_AIRFLOW = ["tests/emulator", "tests/contract"]
 #: Short, and through all that differs by version: the form, the context, XComs, deferral, object storage.
@@ -145,7 +145,7 @@ def check(pair: Pair, tests: list[str]) -> Outcome:
         *uv, "pip", "install", "--python", python, "--exclude-newer", pair.published_by, *packages, log=log
     )
     if made:
-        run(python, "-m", "pytest", *QUIETLY, "--junit-xml", results, *tests, log=log)
+        run(python, "-m", "pytest", *OPTIONS, "--junit-xml", results, *tests, log=log)
     seconds = time.monotonic() - started
     if not results.exists():
         return Outcome(pair, passed=0, failed=1, seconds=seconds)
