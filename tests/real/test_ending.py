@@ -23,7 +23,7 @@ from tests.real.loads import CHUNK, MAX_IN_FLIGHT, stall, uploads, write_source
 
 SECONDS = 4.0
 #: So many take far longer than a test lets them.
-CHUNKS = 800
+CHUNKS = 1_600
 CONDITIONS = ["stalled", "busy"]
 
 

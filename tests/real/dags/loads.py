@@ -26,5 +26,5 @@ def load(dag_id: str, **kwargs: Any) -> None:
 
 
 load("load", retries=1)
-load("limited_load", execution_timeout=timedelta(seconds=5))
+load("limited_load", execution_timeout=timedelta(seconds=10))
 load("tested_load")
