@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -113,6 +114,12 @@ def test_a_room_imports_only_from_the_rooms_below_it(path):
         if name.startswith(f"{NAME}.") and name.split(".")[1] not in ("__version__", "get_provider_info")
     }
     assert rooms <= ALLOWED[room_of(path)]
+
+
+def test_the_map_of_ingest_names_all_of_its_modules_and_no_others():
+    folder = PACKAGE / "ingest"
+    named = re.findall(r":mod:`\.(\w+)`", ast.get_docstring(ast.parse((folder / "__init__.py").read_text())))
+    assert sorted(named) == sorted(path.stem for path in folder.glob("[!_]*.py"))
 
 
 @pytest.mark.parametrize("room", ["ingest", "visibility"])

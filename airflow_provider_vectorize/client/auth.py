@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
 import requests
 from requests.auth import AuthBase
+
+from airflow_provider_vectorize.client.errors import printable
+
+log = logging.getLogger(__name__)
 
 
 class Credentials(AuthBase):
@@ -45,17 +50,17 @@ class Credentials(AuthBase):
         return len(self._secrets)
 
     def renewed(self, refused: int) -> bool:
-        """Read the secret anew after a refusal; tell whether there is another one than was refused.
+        """Read the secret anew after a refusal; tell whether there is another one than was refused. Never raises.
 
         :param refused: the version that was.
         """
         with self._lock:
-            if (
-                self._renew is not None
-                and self.version == refused
-                and (fresh := self._renew()) != self.secret
-            ):
-                self._secrets.append(fresh)
+            if self._renew is not None and self.version == refused:
+                try:
+                    self._secrets += {self._renew()} - {self.secret}
+                except Exception as error:  # noqa: BLE001  # foreign code; what is said of it is the refusal
+                    why = printable(self.mask(f"{type(error).__name__}: {error}"))
+                    log.warning("The credentials were refused, and cannot be read anew: %s", why[:1_000])
             return self.version != refused
 
     def mask(self, text: str) -> str:

@@ -1,13 +1,19 @@
 """Load records into an index: nothing lost, in bounded memory, at full speed. Knows nothing of Airflow.
 
-The way of a record, module by module: :mod:`.sources` (over :mod:`.files`, :mod:`.unpacking`, :mod:`.globs` and
-:mod:`.lines`) reads it, :mod:`.records` checks it and writes it as short text, :mod:`.chunks` puts it into a chunk,
-:mod:`.sending` says when that chunk may go and takes it there, :mod:`.refusals` delivers it, in parts if the API
-refuses it, as an outcome of :mod:`.outcomes`; :mod:`.account` enters it, :mod:`.checkpoint` keeps the account for the
-next try, and :mod:`.report` and :mod:`.verdict` tell of it. :mod:`.engine` is the loop from the first to the last.
-Beside the way: :mod:`.rejects` keeps what was refused, and :mod:`.probes` chooses the records by which a load can be
-recognised in the index. :mod:`.operations` says how an upsert, an insert and a delete differ: a delete's records are
-the ids of :mod:`.ids`.
+The way of a record, module by module:
+
+- :mod:`.sources` reads it: of :mod:`.files`, which :mod:`.globs` finds, :mod:`.unpacking` unpacks and :mod:`.pieces`
+  cuts, the :mod:`.lines`; of :mod:`.tables` the rows, by :mod:`.columns`;
+- :mod:`.records` checks it, its :mod:`.metadata` too, and writes it as short text, or raises what :mod:`.flaws` holds,
+  in the words of :mod:`.diagnosis`; a delete's records are :mod:`.ids`;
+- :mod:`.chunks` puts it into a chunk, which :mod:`.flushing` sends when the source keeps it waiting;
+- :mod:`.sending` says when that chunk may go, and takes it there by the request that :mod:`.operations` makes of it;
+- :mod:`.refusals` takes the chunk apart if the API refuses it: what became of it is one of :mod:`.outcomes`;
+- :mod:`.account` enters that, :mod:`.checkpoint` keeps the account for the next try, :mod:`.rejects` what was refused;
+- :mod:`.report` and :mod:`.verdict` tell of it.
+
+:mod:`.engine` is the loop from the first to the last, and :mod:`.options` says how. :mod:`.following` is who may leave
+records out, and :mod:`.probes` chooses those by which a load can be recognised in the index.
 
 A name is loaded when it is first asked for: :class:`IngestOptions`, which says what can never work, is light.
 """

@@ -67,6 +67,20 @@ def test_a_load_whose_token_is_revoked_for_good_fails_and_says_how_far_it_came(e
     assert TOKEN not in str(caught.value)
 
 
+def test_where_the_token_cannot_be_read_again_the_refusal_is_the_error(
+    emulator, connect, monkeypatch, caplog
+):
+    connect(TOKEN)
+    hook = VectorizeHook()
+    assert hook.conn.list_indexes()
+    monkeypatch.delenv("AIRFLOW_CONN_VECTORIZE_DEFAULT")
+    emulator.revoke(TOKEN)
+    with pytest.raises(AuthenticationError) as caught:
+        hook.upsert(INDEX, vectors=vectors("a"))
+    assert TOKEN not in str(caught.value)
+    assert "cannot be read anew: AirflowNotFoundException" in caplog.text
+
+
 def test_a_token_that_is_replaced_during_a_wait_of_the_worker_is_read_again_and_the_wait_goes_on(
     emulator, connect
 ):
