@@ -1,7 +1,7 @@
 """Cut a stream of checked records into chunks: a state machine without I/O.
 
-A chunk is what one request sends. It closes on count, bytes or age, and never holds an id twice: which of two records
-with one id wins within a request is not documented, so it is settled here.
+A chunk is what one request sends. It closes on count or bytes, and never holds an id twice: which of two records with
+one id wins within a request is not documented, so it is settled here. With age it is due, and closes when asked for.
 """
 
 from __future__ import annotations
@@ -86,7 +86,7 @@ class Chunker:
 
     :param max_vectors: records in a chunk; as many may be superseded, and as many rejected.
     :param max_bytes: bytes of its text and of the rejects that are kept, together.
-    :param max_seconds: age of its first record at which it is due; looked at when the next one comes, too.
+    :param max_seconds: age of its first record at which it is due.
     :param keep: which of several records of one chunk with the same id is sent.
     :param start: place in the source where the first chunk begins.
     :param number: number of the first chunk.
@@ -151,6 +151,10 @@ class Chunker:
         """Tell in how many seconds the chunk may be due; safe to ask from any thread."""
         return self._max_seconds - (self._clock() - self._since if self._holds_any() else 0.0)
 
+    def be_young(self) -> None:
+        """Count its age from now on: so far it could not have gone."""
+        self._since = self._clock()
+
     def due(self) -> Chunk | None:
         """Close the chunk if it is due."""
         return self._close() if self._holds_any() and self.due_in() <= 0 else None
@@ -161,12 +165,10 @@ class Chunker:
 
     def _take(self, item: Item, size: int, *, too_many: bool) -> Chunk | None:
         full = None
-        if self._holds_any() and (
-            too_many or self._used + self._chunk.kept.size + size > self._max_bytes or self.due_in() <= 0
-        ):
+        if self._holds_any() and (too_many or self._used + self._chunk.kept.size + size > self._max_bytes):
             full = self._close()
         if not self._holds_any():
-            self._since = self._clock()
+            self.be_young()
         self._chunk.end = item.end
         self._chunk.bytes_read += item.end.offset - item.start.offset
         return full

@@ -269,6 +269,7 @@ class Load:
             self.follower.sending(chunk)
         self._window.send(chunk)
         self._sent.add(chunk.entries)
+        self._chunker.be_young()  # a way that is slow makes no small requests
 
     def _flush(self) -> None:
         """Send the chunk that is due, or settle what has arrived; while the source is waited for."""

@@ -38,8 +38,8 @@ class IngestOptions:
     :param max_batch_vectors: vectors in a request, 1 to 5,000 (limits page).
     :param max_batch_bytes: bytes in a request, 1 to 100,000,000 (limits page); 32 MiB by default.
     :param max_in_flight: requests under way at a time, 1 to 64.
-    :param flush_seconds: a request goes out, however small, so long after its first record was read, even while the
-        next one is waited for.
+    :param flush_seconds: a request goes out, however small, so long after its first record was read, or after the one
+        before it could go, if that was later; even while the next record is waited for.
     :param unparsable_behavior: ``discard`` makes the API drop bad lines instead of refusing the request; it does not
         say how many, so that the number of accepted records is unknown.
     :raises InvalidArgumentError: naming the option and its limits.

@@ -10,6 +10,7 @@ import pickle
 import threading
 import time
 from contextlib import nullcontext
+from functools import partial
 
 import numpy as np
 import pytest
@@ -656,6 +657,28 @@ def test_loop_and_flushes_never_run_at_the_same_time_and_nothing_is_lost():
     assert (report.accepted, len(client.vectors)) == (400, 400)
     assert report.batches > 400 / 30 + 1, "some were flushed"
     assert report.mutation_id == client.mutations[-1]
+
+
+def test_requests_are_no_smaller_because_the_way_is_slow(monkeypatch):
+    now, given, numbers = [0.0], [0], itertools.count()
+    monkeypatch.setattr(engine_module, "Chunker", partial(Chunker, clock=lambda: now[0]))
+
+    def before(body):
+        if (wanted := 10 * next(numbers) + 21) < 60:
+            while given[0] < wanted:  # the next chunk is full, and waits for this one
+                time.sleep(0.001)
+            now[0] += 1
+
+    def source():
+        for number in range(60):
+            given[0] = number + 1
+            yield record(number)
+            if number % 10 == 2:
+                time.sleep(0.1)  # time for a flush
+
+    options = IngestOptions(flush_seconds=0.05, max_batch_vectors=10, max_in_flight=1)
+    report = ingest(FakeClient(before=before), "docs", source(), options=options)
+    assert report.batches == 6
 
 
 def test_the_longest_flush_seconds_is_for_ever():
