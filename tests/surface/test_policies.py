@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowOptiona
 from airflow_provider_vectorize.client import errors
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
-from tests.surface.conftest import ACCOUNT, INDEX, vectors
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, vectors
 from tests.versions import AIRFLOW, serialized
 
 if AIRFLOW < (3, 3):
@@ -86,6 +86,17 @@ else:
             assert ended.task_state("upsert") == "failed"
             assert ended.tasks["upsert"][0].try_number == 1
             assert "IndexNotFoundError is permanent" in ended.log
+
+        def test_the_next_try_begins_when_the_server_says_so(self, emulator, dag, run_dag, monkeypatch):
+            uri = f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http?max_attempts=1"
+            monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", uri)
+            emulator.add_faults([{"operation": "upsert", "kind": "status", "status": 429, "retry_after": 1}])
+            with dag:
+                self.upsert(retry_delay=timedelta(hours=1))
+            ended = run_dag(dag)
+            assert ended.task_state("upsert") == "success"
+            assert ended.tasks["upsert"][0].try_number == 2
+            assert "the API asks to wait 1 s" in ended.log
 
         def test_a_replaced_token_is_taken_up(self, emulator, dag, run_dag, monkeypatch):
             right = (

@@ -10,12 +10,17 @@ from pathlib import Path
 
 import pyarrow
 import pytest
+from airflow.providers.common.compat.sdk import task
+from airflow.utils.session import create_session
 from pyarrow import parquet
+from sqlalchemy import inspect, text
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, InvalidRecordError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
-from tests.surface.conftest import INDEX, TOKEN, ndjson, vectors
+from airflow_provider_vectorize.operators.vectors import VectorizeDeleteOperator, VectorizeQueryOperator
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 
 PACKAGE = Path(__file__).parent.parent.parent / "airflow_provider_vectorize"
 MIB = 1 << 20
@@ -108,6 +113,61 @@ def test_what_records_hold_is_no_template(emulator, dag, run_dag):
     [vector] = VectorizeHook().conn.get_by_ids(INDEX, ["a"])
     assert vector.metadata == {"text": text}
     assert TOKEN not in ended.log
+
+
+def test_what_an_upstream_task_returns_is_no_template(emulator, dag, run_dag):
+    template = "{{ conn.vectorize_default.password }}"
+
+    @task
+    def make():
+        return [template]
+
+    with dag:
+        VectorizeDeleteOperator(task_id="delete", index_name=INDEX, ids=make())
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    [row] = [row for row in emulator.log() if row["operation"] == "delete_by_ids"]
+    assert ended.xcom("delete", "report")["bytes_sent"] == len(template) + len('"",')
+    assert row["vectors"] == 1
+
+
+def test_the_metadata_database_has_the_token_nowhere_else(emulator, dag, run_dag, tmp_path):
+    source = tmp_path / "a.ndjson"
+    source.write_text(ndjson([*vectors("a", "b"), {"id": "c"}]))
+    index = {"index_name": INDEX, "conn_id": "vectorize_default"}
+    lenient = {"on_invalid": "reject", "max_rejects": 1, "source": str(source)}
+    wait = {"wait_for_completion": True, "poll_interval": 0.1, "deferrable": True}
+    emulator.set_visibility("polls", 2)
+    with dag:
+        upsert = VectorizeUpsertOperator(
+            task_id="load", rejects_path=str(tmp_path / "{{ run_id }}"), **index, **lenient, **wait
+        )
+        sync = VectorizeSyncOperator(task_id="sync", manifest=str(tmp_path / "m"), **index, **lenient)
+        upsert >> sync >> VectorizeDeleteOperator(task_id="delete", ids=["a"], **index)
+        VectorizeQueryOperator(task_id="red", vector=[1.0], **index)
+    ended = run_dag(dag)
+    assert [ended.task_state(name) for name in ("load", "sync", "delete", "red")] == [
+        *["success"] * 3,
+        "failed",
+    ]
+    found = {}
+    with create_session() as session:
+        for table in inspect(session.get_bind()).get_table_names():
+            if table != "connection":
+                found[table] = [repr(row) for row in session.execute(text(f'SELECT * FROM "{table}"'))]
+    assert any(ACCOUNT in row for row in found["xcom"])
+    assert [table for table, rows in found.items() if any(TOKEN in row for row in rows)] == []
+
+
+def test_a_manifest_holds_no_secret_and_no_vector(emulator, tmp_path):
+    manifest = tmp_path / "manifest"
+    VectorizeHook().sync(INDEX, vectors=vectors("a", metadata={"title": "a secret"}), manifest=str(manifest))
+    files = [path for path in manifest.rglob("*") if path.is_file()]
+    assert files
+    for path in files:
+        data = path.read_bytes()
+        data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+        assert not [each for each in (TOKEN, "a secret", "title", "32.0") if each.encode() in data]
 
 
 def test_the_rejects_hold_records_and_reasons_and_no_secret(emulator, tmp_path):
