@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real ui ui-test celery whole-index quota hard-days clients contract-real bench bench-emulator bench-xcom lint docs constraints clean
+.PHONY: help demo test matrix smoke soak real ui ui-test celery whole-index quota hard-days clients contract-real audit wheel bench bench-emulator bench-xcom lint docs constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -78,6 +78,14 @@ lint: $(READY) ## ruff, mypy, and whether the constraints hold for every support
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/constraints.py --check
+
+audit: $(READY) ## known weaknesses of what constraints.txt names (asks api.osv.dev, which it must reach)
+	@$(BIN)/python -m uv --quiet venv --allow-existing --python $(BIN)/python .work/audit/venv
+	@$(BIN)/python -m uv --quiet pip install --python .work/audit/venv/bin/python pip-audit
+	@.work/audit/venv/bin/pip-audit --vulnerability-service osv --no-deps --disable-pip --progress-spinner off \
+		-r constraints.txt 2>.work/audit/errors && echo "audit: ok: no weakness is known" || \
+		{ grep -q ConnectionError .work/audit/errors && echo "audit: not done: api.osv.dev cannot be reached" || \
+		cat .work/audit/errors; exit 1; }
 
 docs: $(READY) ## build the site into .work/docs
 	@AIRFLOW_HOME=$(CURDIR)/.work/airflow $(BIN)/python -m sphinx -q -W --keep-going -b html docs .work/docs
