@@ -116,6 +116,7 @@ def answering(dag_id: str, option: str) -> Iterator[None]:
 
 def _answer(dag_id: str, option: str) -> None:
     """As Airflow's API does, once the task waits."""
+    from airflow.models.hitl import HITLDetail
     from airflow.models.taskinstance import TaskInstance
     from airflow.models.trigger import handle_event_submit
     from airflow.triggers.base import TriggerEvent
@@ -125,7 +126,7 @@ def _answer(dag_id: str, option: str) -> None:
         with create_session() as session:
             waiting = session.query(TaskInstance).filter_by(dag_id=dag_id, state="awaiting_input")
             if instance := waiting.one_or_none():
-                detail = instance.hitl_detail
+                detail = session.get(HITLDetail, instance.id)
                 detail.chosen_options, detail.responded_at = [option], datetime.now(UTC)
                 event = TriggerEvent(detail.as_resume_event_payload())
                 handle_event_submit(event, task_instance=instance, session=session)

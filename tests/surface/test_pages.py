@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import re
 import textwrap
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 
@@ -58,16 +59,24 @@ def test_there_are_blocks():
 
 @pytest.fixture
 def world(emulator, tmp_path, monkeypatch):
-    """The index and the data that the pages speak of; gives what puts their places into a block."""
-    for name in ("passages", "rag"):
+    """The index and the data that the pages speak of; gives what makes a block of here and of soon."""
+    for name in ("passages", "rag", "arriving"):
         emulator.create_index(name, dimensions=32, metric="cosine")
     text = ndjson(list(embed_everything()))
     (tmp_path / "passages").mkdir()
-    for name in ("docs.ndjson", "passages.ndjson", "big.ndjson"):
+    now = datetime.now(UTC)
+    days = [f"{day:%Y-%m-%d}.ndjson" for day in (now, now + timedelta(days=1))]
+    for name in ("docs.ndjson", "passages.ndjson", "big.ndjson", *days):
         (tmp_path / name).write_text(text)
     (tmp_path / "passages" / "1.ndjson.gz").write_bytes(gzip.compress(text.encode()))
     monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_BACKUPS", str(tmp_path / "backups"))
-    return lambda block: re.sub(r"/data/|s3://mine@bucket/", f"{tmp_path}/", block)
+    monkeypatch.setenv("AIRFLOW_VAR_VECTORIZE_INBOX", str(tmp_path))
+
+    def here_and_soon(block: str) -> str:
+        block = re.sub(r"/data/|s3://mine@bucket/", f"{tmp_path}/", block)
+        return re.sub(r"\b(settled_seconds|poke_interval)=\d+", r"\1=0.1", block)
+
+    return here_and_soon
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda page: page.name)
