@@ -64,7 +64,7 @@ clients: $(READY) ## run official clients (wrangler, the SDKs, langchain) agains
 contract-real: $(READY) ## compare the emulator with the real service; needs VECTORIZE_ACCOUNT_ID and VECTORIZE_API_TOKEN
 	@$(BIN)/python -m tests.contract.congruence
 
-bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (20 minutes)
+bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (30 minutes)
 	@$(BIN)/python benchmarks/ingest.py
 
 bench-emulator: $(READY) ## how fast the emulator starts, loads and answers

@@ -45,7 +45,7 @@ class Report:
     :param index_name: the index.
     :param operation: ``upsert`` or ``insert``.
     :param batches: requests that the API accepted.
-    :param bytes_read: bytes of NDJSON, after decompression; 0 for mappings.
+    :param bytes_read: bytes of NDJSON, after decompression; 0 for mappings and tables.
     :param bytes_sent: bytes of the requests that the API accepted.
     :param seconds: time that all tries took.
     :param retries: requests that had to be repeated.

@@ -38,7 +38,7 @@ class Plan:
     :param records: records in the source.
     :param invalid: how many of them break a rule, by the rule.
     :param duplicates: records whose id is in the source once more; the last of them wins.
-    :param bytes_read: bytes of NDJSON, after decompression; 0 for mappings.
+    :param bytes_read: bytes of NDJSON, after decompression; 0 for mappings and tables.
     :param bytes_sent: bytes of the requests' bodies, as they will be sent.
     :param requests: uploads. Beside them a load asks for the index once, and reads back once.
     """
