@@ -204,11 +204,12 @@ def _read_parquet(
                 ):
                     interrupt()
                     if row + len(batch) > start.line:
-                        at = max(row, start.line)
-                        for part in _small(batch.slice(at - row)):
+                        place = Position(start.source, max(row, start.line))
+                        for part in _small(batch.slice(place.line - row)):
                             for record in _records(part, columns, partitions):
-                                yield Item(record, Position(start.source, at), Position(start.source, at + 1))
-                                at += 1
+                                after = Position(start.source, place.line + 1)
+                                yield Item(record, place, after)
+                                place = after
                     row += len(batch)
                 before += size
         except arrow.ArrowException as error:
@@ -302,7 +303,7 @@ def _arrays(column: Any) -> tuple[list[Any], Container[int]]:
         ends = np.arange(len(column) + 1) * kind.list_size
         flat = _numbers(column.values.slice(column.offset * kind.list_size, ends[-1]))
     elif (types.is_list(kind) or types.is_large_list(kind)) and _is_float(kind.value_type):
-        offsets = column.offsets.to_numpy()
+        offsets = _numbers(column.offsets)
         ends = offsets - offsets[0]
         flat = _numbers(column.values.slice(offsets[0], ends[-1]))
     else:
@@ -328,7 +329,10 @@ def _is_float(kind: Any) -> bool:
 
 
 def _numbers(flat: Any) -> np.ndarray[Any, Any]:
-    array: np.ndarray[Any, Any] = flat.to_numpy(zero_copy_only=False)
+    # Where it can be avoided, not by to_numpy(), which imports pandas: 50 MB, and as long as some thousand rows take.
+    array: np.ndarray[Any, Any] = (
+        flat.to_numpy(zero_copy_only=False) if flat.null_count else np.from_dlpack(flat)
+    )
     return array
 
 
