@@ -63,11 +63,13 @@ class LoadMethods(ConnectedHook):
         """Cut big files into pieces for many workers; needs no connection to Vectorize.
 
         Each piece is a source of its own: ``Upsert.partial(...).expand(source=pieces)``, with the pieces as a task
-        returned them. A line belongs to the piece that it begins in. A compressed file cannot be cut, and is one piece.
+        returned them. A line belongs to the piece that it begins in, and so does a row group of Parquet. A compressed
+        file cannot be cut, and is one piece.
         Pieces are loaded in no order: of an id that is in two of them, either vector may stay.
 
         :param source: a path or glob, or a list of them.
-        :param parts: how many, from 1; more where there are more files, fewer where there are fewer lines.
+        :param parts: how many, from 1; more where there are more files, fewer where there are fewer lines
+            or row groups.
         :returns: for each its ``path``, ``first_byte`` and ``last_byte`` (from 0, both inclusive), and the ``version``
             of the file, which must be the same when it is loaded.
         :raises InvalidArgumentError: ``parts`` is no such number.

@@ -30,13 +30,14 @@ _DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file of NDJSON, plain or ``.gz``.
+    """A file of NDJSON, plain or ``.gz``, or of Parquet.
 
     :param fs: an fsspec filesystem; ``ObjectStoragePath.fs``.
     :param path: path for that filesystem; ``ObjectStoragePath.path``.
     :param name: URI to show in messages.
     :param known: what the filesystem has said of it; None: it is asked when that is needed.
     :param opened: the file, opened to ask for that, where opening does not cost more; it is read first.
+    :param span: of Parquet: only the row groups that begin at one of these bytes; None: all of them.
     """
 
     fs: Any
@@ -44,6 +45,7 @@ class SourceFile:
     name: str
     known: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
     opened: Any = field(default=None, compare=False, repr=False)
+    span: range | None = None
 
     @property
     def compressed(self) -> bool:

@@ -1,4 +1,4 @@
-"""One big file on many workers: cut it at line starts, and read each piece as a file of its own.
+"""One big file on many workers: cut it at line starts, or between row groups, and read each piece as a file of its own.
 
 A piece is an object of JSON, so that it travels through XCom and ``expand``: the path, its first and last byte, and the
 version of the file that was cut. Reading it from another version is refused: lines would be lost between two pieces.
@@ -7,6 +7,7 @@ version of the file that was cut. Reading it from another version is refused: li
 from __future__ import annotations
 
 import io
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
 from airflow_provider_vectorize.ingest.files import SourceFile
 from airflow_provider_vectorize.ingest.lines import BOM
+from airflow_provider_vectorize.ingest.tables import group_begins, is_parquet
 
 #: Bytes of one look for the end of a line.
 LOOK_BYTES = 64 * 1024
@@ -25,7 +27,7 @@ _FIELDS = {"path": str, "first_byte": int, "last_byte": int, "version": str}
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Some whole lines of a file.
+    """Some whole lines of a file; of a Parquet file, the row groups that begin in it.
 
     :param path: the file, as a source names it.
     :param first_byte: where its first line begins, from 0.
@@ -70,12 +72,11 @@ class Piece:
         if file.compressed:
             return file
         size = self.last_byte - self.first_byte + 1
-        return SourceFile(
-            _Range(file.fs, self.first_byte, size),
-            file.path,
-            f"{file.name}{PIECE_MARK}{self.first_byte}-{self.last_byte}",
-            {**file.info(), "size": size},
-        )
+        name = f"{file.name}{PIECE_MARK}{self.first_byte}-{self.last_byte}"
+        info = {**file.info(), "size": size}
+        if is_parquet(file, "auto"):
+            return SourceFile(file.fs, file.path, name, info, span=range(self.first_byte, self.last_byte + 1))
+        return SourceFile(_Range(file.fs, self.first_byte, size), file.path, name, info)
 
 
 def split_files(files: Sequence[tuple[str, SourceFile]], parts: int) -> list[Piece]:
@@ -91,7 +92,7 @@ def split_files(files: Sequence[tuple[str, SourceFile]], parts: int) -> list[Pie
     sizes = [int(file.info()["size"]) for _, file in files]
     pieces = []
     for (path, file), size, places in zip(files, sizes, begins(sizes, parts), strict=True):
-        starts = [0] if file.compressed or len(places) == 1 else line_starts(file, places)
+        starts = [0] if file.compressed or len(places) == 1 else _starts(file, places)
         ends = [*starts[1:], size]
         pieces += [
             Piece(path, start, end - 1, _version(file)) for start, end in zip(starts, ends, strict=True)
@@ -106,6 +107,14 @@ def begins(sizes: Sequence[int], parts: int) -> list[list[int]]:
     return [
         [size * number // share for number in range(share)] for size, share in zip(sizes, shares, strict=True)
     ]
+
+
+def _starts(file: SourceFile, places: Sequence[int]) -> list[int]:
+    if not is_parquet(file, "auto"):
+        return line_starts(file, places)
+    groups = group_begins(file)
+    found = {groups[number] for place in places if (number := bisect_left(groups, place)) < len(groups)}
+    return sorted({0, *found} - set(groups[:1]))
 
 
 def line_starts(file: SourceFile, places: Sequence[int]) -> list[int]:

@@ -194,8 +194,10 @@ def _read_parquet(
             wanted = [name for name in _checked(columns, names, file.name) if name in schema.names]
             before = 0
             for group in range(metadata.num_row_groups):
-                size = metadata.row_group(group).num_rows
-                if before + size <= start.line:
+                described = metadata.row_group(group)
+                size = described.num_rows
+                meant = file.span is None or _begin(described) in file.span
+                if not meant or before + size <= start.line:
                     before += size
                     continue
                 row = before
@@ -214,6 +216,25 @@ def _read_parquet(
                 before += size
         except arrow.ArrowException as error:
             raise SourceError(f"{file.name} cannot be read as Parquet: {error}") from error
+
+
+def group_begins(file: SourceFile) -> list[int]:
+    """Give the byte at which each row group of a Parquet file begins.
+
+    :raises SourceError: it cannot be read.
+    """
+    arrow, parquet = _pyarrow(), _pyarrow_parquet()
+    with asking(file.name), file.fs.open(file.path, "rb") as raw:
+        try:
+            described = parquet.read_metadata(raw)
+        except arrow.ArrowException as error:
+            raise SourceError(f"{file.name} cannot be read as Parquet: {error}") from error
+    return sorted(_begin(described.row_group(number)) for number in range(described.num_row_groups))
+
+
+def _begin(group: Any) -> int:
+    first = group.column(0)
+    return int(min(each for each in (first.dictionary_page_offset, first.data_page_offset) if each))
 
 
 def _texts(metadata: Any) -> list[str]:

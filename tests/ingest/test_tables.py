@@ -22,6 +22,7 @@ from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.ingest import IngestOptions, ingest
 from airflow_provider_vectorize.ingest.files import SourceFile
 from airflow_provider_vectorize.ingest.lines import START, Position
+from airflow_provider_vectorize.ingest.pieces import Piece, split_files
 from airflow_provider_vectorize.ingest.records import Checker, FlawError, Row
 from airflow_provider_vectorize.ingest.tables import mapped
 
@@ -199,6 +200,34 @@ class TestParquet:
         (tmp_path / "a.parquet").write_bytes(whole[:-20])
         with pytest.raises(SourceError, match=r"a.parquet cannot be read as Parquet"):
             read(files(tmp_path / "a.parquet"))
+
+
+class TestPiecesOfAFile:
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 12))
+    def test_every_row_is_in_exactly_one_and_none_is_empty(self, rows, of_a_group, parts):
+        memory = fsspec.filesystem("memory")
+        with memory.open("/pieces/a.parquet", "wb") as raw:
+            pq.write_table(table().slice(0, rows), raw, row_group_size=of_a_group)
+        whole = SourceFile(memory, "/pieces/a.parquet", "a.parquet")
+        pieces = split_files([("path", whole)], parts)
+        assert len(pieces) <= parts
+        found = [read([Piece.from_dict(piece.to_dict()).of(whole)]) for piece in pieces]
+        assert all(found)
+        items = [item for each in found for item in each]
+        assert [item.data["metadata"]["n"] for item in items] == list(range(rows))
+        assert [item.start for item in items] == [
+            Position(0, n) for n in range(rows)
+        ]  # the rows of the whole file
+
+    def test_a_piece_is_entered_at_a_row(self, tmp_path):
+        pq.write_table(table(), tmp_path / "a.parquet", row_group_size=10)
+        [whole] = files(tmp_path / "a.parquet")
+        _, second = (piece.of(whole) for piece in split_files([("path", whole)], 2))
+        begin = read([second])[0].start.line
+        assert begin % 10 == 0
+        items = read([second], start=Position(0, begin + 13))
+        assert [item.data["metadata"]["n"] for item in items] == list(range(begin + 13, ROWS))
 
 
 class TestValuesAreCheckedForManyRowsAtOnce:

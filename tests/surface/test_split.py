@@ -23,7 +23,18 @@ def source(tmp_path):
     return path
 
 
-def test_a_file_that_is_split_by_a_task_is_loaded_by_mapped_ones(emulator, dag, run_dag, source):
+def parquet(path):
+    pyarrow = pytest.importorskip("pyarrow")
+    pytest.importorskip("pyarrow.parquet").write_table(
+        pyarrow.Table.from_pylist(vectors(*IDS)), path, row_group_size=5
+    )
+
+
+@pytest.mark.parametrize("name", ["big.ndjson", "big.parquet"])
+def test_a_file_that_is_split_by_a_task_is_loaded_by_mapped_ones(emulator, dag, run_dag, source, name):
+    source = source.with_name(name)
+    if name.endswith(".parquet"):
+        parquet(source)
     with dag:
 
         @task
@@ -37,7 +48,7 @@ def test_a_file_that_is_split_by_a_task_is_loaded_by_mapped_ones(emulator, dag, 
     client = VectorizeClient(ACCOUNT, TOKEN, base_url=emulator.url)
     assert sorted(client.list_vectors(INDEX)) == sorted(IDS)
     assert emulator.stats()["upsert"] | {"bytes": 0} == {"requests": 4, "vectors": 40, "bytes": 0}
-    assert "big.ndjson" in ended.xcom("split")[0]["path"]
+    assert name in ended.xcom("split")[0]["path"]
 
 
 def test_a_piece_names_its_line_and_its_place_in_the_file(emulator, source):
