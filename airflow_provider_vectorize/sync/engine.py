@@ -20,7 +20,7 @@ from airflow_provider_vectorize.client.errors import (
     VectorizeError,
 )
 from airflow_provider_vectorize.client.types import Index
-from airflow_provider_vectorize.ending import Ending
+from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.index.delete import delete_options
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
 from airflow_provider_vectorize.ingest import Client as IngestClient
@@ -86,9 +86,10 @@ def sync(
             'a sync upserts, and has to know what was accepted: unparsable_behavior="discard" hides that'
         )
     stop = stop or threading.Event()
-    client = client.within(Ending(stop=stop))
+    ending = Ending(stop=stop)
+    client = client.within(ending)
     index = client.get_index(index_name)
-    identity = _identity(client.account_id, index, how)
+    identity = identity_of(client.account_id, index, how)
     agree = partial(
         reconcile,
         client,
@@ -102,7 +103,7 @@ def sync(
             if how.reconcile:
                 agree(known)
             return rehearse(index, known, records, manifest.folder.name, options, how)
-    with manifest.open(identity, run or _some_run()) as session:
+    with manifest.open(identity, run or _some_run(), lambda: ending.come_to(State.OVER)) as session:
         work = _Sync(client, index, session, options, how, stop)
         if how.reconcile:
             agree(session.known)
@@ -133,7 +134,7 @@ def doubt(
     :param ids: those that the manifest does not know are left out.
     :raises ManifestError: the manifest is in use, damaged or out of reach.
     """
-    identity = _identity(client.account_id, client.get_index(index_name), how)
+    identity = identity_of(client.account_id, client.get_index(index_name), how)
     with manifest.open(identity, run or _some_run()) as session:
         managed = [each for each in ids if session.known.get(each)[0] is not None]
         for page in pages(managed, NOTED_IDS):
@@ -238,6 +239,7 @@ class _Sync:
             )
         except VectorizeError as error:
             report = error.report
+            self._session.check()  # raises if a lease that was lost is the reason
             raise
         finally:
             if report is not None:
@@ -255,7 +257,8 @@ def _some_run() -> str:
     return f"process {uuid.uuid4().hex[:8]}"
 
 
-def _identity(account_id: str, index: Index, how: SyncOptions) -> Identity:
+def identity_of(account_id: str, index: Index, how: SyncOptions) -> Identity:
+    """Tell what a manifest must speak of."""
     return {
         "account": account_id,
         "index": index.name,

@@ -35,6 +35,7 @@ class Lease:
     :param seconds: how long it lasts without being renewed. The clocks of the workers must agree better than a
         quarter of that.
     :param clock: tells seconds since 1970.
+    :param on_lost: called, from any thread, when it is lost; whatever is under way should end at once.
     :raises ManifestError: another run has it.
     """
 
@@ -45,11 +46,13 @@ class Lease:
         *,
         seconds: float | None = None,
         clock: Callable[[], float] = time.time,
+        on_lost: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder = folder
         self._run = run
         self._seconds = LEASE_SECONDS if seconds is None else seconds
         self._clock = clock
+        self._on_lost = on_lost
         self._ended = threading.Event()
         self._lost: str | None = None
         self.id = uuid.uuid4().hex[:16]
@@ -74,13 +77,20 @@ class Lease:
 
         :raises ManifestError: it is lost, or could not be renewed in time.
         """
-        if self._lost is None and self._clock() > self._expires - self._seconds / 4:
-            self._lost = "it could not be renewed in time"
+        self._look_at_the_clock()
         if self._lost is not None:
             raise ManifestError(
                 f"the lease on the manifest in {self._folder.name} is lost: {self._lost}. Nothing more was sent; the "
                 "next run mends what this one has left"
             )
+
+    def _look_at_the_clock(self) -> None:
+        if self._lost is None and self._clock() > self._expires - self._seconds / 4:
+            self._lose("it could not be renewed in time")
+
+    def _lose(self, why: str) -> None:
+        self._lost = why
+        self._on_lost()
 
     def _take(self) -> tuple[int, str | None]:
         last, lease = self._last()
@@ -135,13 +145,14 @@ class Lease:
                 self.renew()
             except VectorizeError as error:
                 log.warning("The lease could not be renewed, tried again: %s", error)
+                self._look_at_the_clock()
             if self._lost is not None:
                 return
 
     def renew(self) -> None:
         """Make it last longer, unless another run has taken it over."""
         if self._highest() != self.epoch:
-            self._lost = "another run has taken it over"
+            self._lose("another run has taken it over")
             return
         expires = self._clock() + self._seconds
         self._folder.replace(_name(self.epoch), self._content(expires))

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -60,15 +60,19 @@ class Manifest:
         self._lease_seconds = lease_seconds
 
     @contextmanager
-    def open(self, identity: Identity, run: str) -> Iterator[Session]:
+    def open(
+        self, identity: Identity, run: str, on_lost: Callable[[], None] = lambda: None
+    ) -> Iterator[Session]:
         """Take the lease, and read what is known.
 
         :param identity: what the manifest must speak of. If it speaks of something else, nothing is known.
         :param run: name of the run, for others to read.
+        :param on_lost: see :class:`.lease.Lease`.
         :raises ManifestError: another run has it, it is damaged, or the folder cannot be used.
         """
         identity = {"format": FORMAT, **identity}
-        with Lease(self.folder, run, seconds=self._lease_seconds) as lease, Known() as known:
+        held = Lease(self.folder, run, seconds=self._lease_seconds, on_lost=on_lost)
+        with held as lease, Known() as known:
             pointer = _Pointer.latest(self.folder)
             forgotten = pointer is not None and pointer.differs(identity)
             if pointer is None or forgotten:

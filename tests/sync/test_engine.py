@@ -443,6 +443,25 @@ def test_a_delete_that_fails_leaves_the_rest_to_the_next_run_and_reports_what_we
     assert contents(client) == wanted(source)
 
 
+def test_a_run_that_has_lost_its_lease_cuts_what_is_under_way(emulator, client, tmp_path):
+    emulator.add_faults([{"operation": "upsert", "kind": "hang", "seconds": 60}])
+    ended = []
+
+    def run():
+        with pytest.raises(ManifestError, match="another run has taken it over") as failed:
+            run_sync(client, manifest_in(tmp_path, lease_seconds=3.0), vectors(*names(3)))
+        ended.append(failed.value.report.to_dict()["accepted"])
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    while emulator.faults():  # until the request hangs
+        time.sleep(0.01)
+    (tmp_path / "lease-00000002.json").write_text("{}")
+    thread.join(20)
+    assert ended == [0]
+    assert contents(client) == {}
+
+
 @pytest.mark.parametrize("call", ["upsert", "delete_by_ids"])
 def test_what_a_run_that_was_cut_may_have_sent_is_no_probe_of_the_next(emulator, client, tmp_path, call):
     run_sync(client, tmp_path, vectors(*names(20)))

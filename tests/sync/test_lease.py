@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+
 import fsspec
 import pytest
 
@@ -79,3 +81,19 @@ def test_a_run_that_slept_finds_that_another_has_taken_it_over(folder):
         with pytest.raises(ManifestError, match="another run has taken it over"):
             first.check()
         second.check()
+
+
+def test_whoever_loses_it_is_told_at_once_and_not_only_when_asking(folder):
+    lost = threading.Event()
+    with Lease(folder, "first", seconds=0.3, on_lost=lost.set):
+        folder.replace("lease-00000002.json", b"{}")
+        assert lost.wait(20)
+
+
+def test_it_is_lost_by_the_clock_when_the_storage_fails(folder, monkeypatch):
+    lost = threading.Event()
+    with Lease(folder, "first", seconds=0.3, on_lost=lost.set) as held:
+        monkeypatch.setattr(folder, "_fs", None)
+        assert lost.wait(20)
+        with pytest.raises(ManifestError, match="could not be renewed in time"):
+            held.check()
