@@ -16,7 +16,13 @@ from airflow_provider_vectorize.ingest.sources import Files
 from airflow_provider_vectorize.runtime.storage import Source, source_files
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.sync.expected import Expected
-from airflow_provider_vectorize.sync.options import RECORD, Verify, check_verify
+from airflow_provider_vectorize.sync.options import (
+    RECORD,
+    SyncOptions,
+    Verify,
+    changed_by_property,
+    check_verify,
+)
 from airflow_provider_vectorize.sync.verify import VerifyReport, expecting, read
 from airflow_provider_vectorize.sync.verify import verify as run_verify
 
@@ -32,6 +38,7 @@ class VerifyMethods(LoadMethods, WaitMethods):
         vectors: Vectors | None = None,
         verify: Literal["sample", "all"] = "sample",
         verify_sample: int = 1000,
+        changed_by: str = RECORD,
         ids: bool = False,
         id_prefix: str | None = None,
         requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
@@ -47,6 +54,8 @@ class VerifyMethods(LoadMethods, WaitMethods):
         :param vectors: as for :meth:`upsert`; it is used up.
         :param verify: ``sample``, or ``all`` records, 20 a request.
         :param verify_sample: records of the sample.
+        :param changed_by: of the sync that keeps the index, as for :meth:`sync`: where a field decides, only that field
+            is compared.
         :param ids: compare the sets of ids too, which lists the index: what the source has not is red.
         :param id_prefix: with ``ids``: look only at ids that begin so.
         :param requests_per_minute: pace, 1 to 12,000; the API allows 240 to all that one token does.
@@ -55,14 +64,19 @@ class VerifyMethods(LoadMethods, WaitMethods):
         :raises VerificationError: naming ids and what differs.
         """
         refuse_leftovers(id_prefix=id_prefix)
+        changed_by = SyncOptions(
+            changed_by=changed_by_property(changed_by, options.get("columns"))
+        ).changed_by
         records, load, _ = self._prepared("upsert", source, vectors, options)
         name = self.resolve_index_name(index_name)
         with expecting(verify, verify_sample, ids=ids) as expected:
-            read(records, expected, dimensions=self.conn.get_index(name).dimensions, options=load)
+            dimensions = self.conn.get_index(name).dimensions
+            read(records, expected, dimensions=dimensions, options=load, changed_by=changed_by)
             return run_verify(
                 self.conn,
                 name,
                 expected,
+                changed_by=changed_by,
                 ids=ids,
                 id_prefix=id_prefix,
                 requests_per_minute=requests_per_minute,

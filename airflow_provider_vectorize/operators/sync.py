@@ -10,8 +10,9 @@ from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
+from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.links import TaskOnIndex, push_links
-from airflow_provider_vectorize.operators.common import fail_fast, refuse_without_effect
+from airflow_provider_vectorize.operators.common import fail_fast, one_of, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload, Vectors
 from airflow_provider_vectorize.sync.options import SyncOptions, changed_by_property, check_verify
@@ -147,9 +148,14 @@ class VectorizeVerifyOperator(TaskOnIndex):
     :param vectors: instead of ``source``, as for the uploads. Never templated.
     :param verify: ``sample``, or ``all`` records, 20 a request.
     :param verify_sample: records of the sample.
+    :param changed_by: of the sync that keeps the index: where a field or column decides, only that is compared, since
+        a record in which it has not changed was not sent.
     :param ids: compare the sets of ids too, which lists the index: what the source has not is red.
     :param id_prefix: with ``ids``: look only at ids that begin so. Templated.
     :param requests_per_minute: pace, 1 to 12,000; the API allows 240 to all that one token does.
+    :param columns: which column is which field, as for the uploads.
+    :param format: of the files, as for the uploads.
+    :param drop_nulls: leave nulls in metadata out, as for the uploads.
     :param namespace: of records that have none. Templated.
     :param conn_id: a connection of type ``vectorize``. Templated.
     """
@@ -164,9 +170,13 @@ class VectorizeVerifyOperator(TaskOnIndex):
         vectors: Vectors | None = None,
         verify: Literal["sample", "all"] = "sample",
         verify_sample: int = 1000,
+        changed_by: str = DEFAULTS.changed_by,
         ids: bool = False,
         id_prefix: str | None = None,
         requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
+        columns: Mapping[str, Any] | None = None,
+        format: Literal["auto", "ndjson", "parquet"] = "auto",  # noqa: A002  # the usual name
+        drop_nulls: bool = False,
         namespace: str | None = None,
         conn_id: str = "vectorize_default",
         **kwargs: Any,
@@ -177,9 +187,13 @@ class VectorizeVerifyOperator(TaskOnIndex):
         self.vectors = vectors
         self.verify = verify
         self.verify_sample = verify_sample
+        self.changed_by = changed_by
         self.ids = ids
         self.id_prefix = id_prefix
         self.requests_per_minute = requests_per_minute
+        self.columns = columns
+        self.format = format
+        self.drop_nulls = drop_nulls
         self.namespace = namespace
         self.conn_id = conn_id
         if (source is None) == (vectors is None):
@@ -187,6 +201,10 @@ class VectorizeVerifyOperator(TaskOnIndex):
                 f"task {self.task_id!r}: exactly one of source and vectors must be given"
             )
         check_verify(verify, verify_sample, "sample", "all")
+        one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
+        if columns is not None:
+            Columns(columns)
+        SyncOptions(changed_by=changed_by_property(changed_by, columns))
         check_pace(requests_per_minute)
         if not ids:
             refuse_without_effect(self.task_id, "it needs ids=True", id_prefix=id_prefix is not None)
@@ -206,10 +224,14 @@ class VectorizeVerifyOperator(TaskOnIndex):
                 vectors=resolve_vectors(self.vectors, context),
                 verify=self.verify,
                 verify_sample=self.verify_sample,
+                changed_by=self.changed_by,
                 ids=self.ids,
                 id_prefix=self.id_prefix,
                 requests_per_minute=self.requests_per_minute,
                 stop=self._run.stop,
+                columns=self.columns,
+                format=self.format,
+                drop_nulls=self.drop_nulls,
                 namespace=self.namespace,
             )
         return report.to_dict()

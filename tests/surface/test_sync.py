@@ -155,6 +155,31 @@ def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to
     assert again.xcom("sync", "report")["unchanged"] == 3
 
 
+def test_a_verification_reads_what_the_sync_has_read_and_compares_what_the_sync_compares(
+    emulator, dag, run_dag, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("airflow_provider_vectorize.sync.verify.LOOK_AGAIN_SECONDS", ())
+    source, parquet = tmp_path / "rows.parquet", pytest.importorskip("pyarrow.parquet")
+
+    def write(values):
+        rows = [{"doc": each, "vec": [values] * 32, "sha": each, "note": None} for each in ("a", "b")]
+        parquet.write_table(parquet.pa.Table.from_pylist(rows), source)
+
+    reading = {"columns": {"id": "doc", "values": "vec", "metadata": ["sha", "note"]}, "drop_nulls": True}
+    write(1.0)
+    VectorizeHook().sync(INDEX, source=source, manifest=tmp_path / "manifest", changed_by="sha", **reading)
+    write(2.0)  # the same texts, embedded anew
+    with dag:
+        VectorizeVerifyOperator(
+            task_id="verify", index_name=INDEX, source=str(source), changed_by="sha", **reading
+        )
+        VectorizeVerifyOperator(task_id="by_values", index_name=INDEX, source=str(source), **reading)
+    ended = run_dag(dag)
+    assert ended.xcom("verify")["checked"] == 2
+    assert ended.task_state("by_values") == "failed"
+    assert "'a': values differ" in ended.log
+
+
 def test_the_operator_is_red_without_a_retry_when_a_guard_holds(emulator, dag, run_dag, source, tmp_path):
     VectorizeHook().sync(INDEX, source=source, manifest=tmp_path / "manifest")
     source.write_text(ndjson(vectors("a")))
@@ -205,6 +230,9 @@ def test_what_can_never_work_is_refused_when_the_dag_is_parsed(wrong, says):
         ({"vectors": []}, "exactly one of"),
         ({"id_prefix": "a"}, "needs ids=True"),
         ({"requests_per_minute": 0}, "requests_per_minute"),
+        ({"changed_by": "sha"}, "changed_by must be"),
+        ({"changed_by": "sha", "columns": {"id": "doc"}}, "columns does not put such a column"),
+        ({"format": "csv"}, "format must be"),
     ],
 )
 def test_a_verification_that_can_never_work_is_refused_when_the_dag_is_parsed(wrong, says):
