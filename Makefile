@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke soak real ui ui-test celery whole-index quota hard-days clients contract-real audit wheel bench bench-emulator bench-xcom lint docs constraints clean
+.PHONY: help demo test matrix smoke wheel soak real ui ui-test celery whole-index quota hard-days crash-sync clients contract-real audit bench bench-sync bench-emulator bench-xcom lint docs constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -54,6 +54,9 @@ whole-index: $(READY) ## delete 250,000 of 350,000 vectors, save and restore the
 hard-days: $(READY) ## 30 minutes of disasters on a real Airflow; MINUTES=3 for a short form
 	@$(BIN)/python -m tests.hard_days.run --minutes $(or $(MINUTES),30) $(if $(MINUTES),,--write)
 
+crash-sync: $(READY) ## kill a task that syncs, 50 times at random moments; KILLS=5 for a short form
+	@$(BIN)/python -m tests.sync.crash $(KILLS)
+
 quota: $(READY) ## how long loads take at the API's quota, simulated: the tables of docs/sizing.md
 	@$(BIN)/python scripts/simulate_quota.py
 
@@ -66,6 +69,9 @@ contract-real: $(READY) ## compare the emulator with the real service; needs VEC
 
 bench: $(READY) ## how fast and small the ingest is, beside curl, wrangler and others (30 minutes)
 	@$(BIN)/python benchmarks/ingest.py
+
+bench-sync: $(READY) ## what a sync costs beside a full load, and what memory it takes (15 minutes)
+	@$(BIN)/python benchmarks/sync.py
 
 bench-emulator: $(READY) ## how fast the emulator starts, loads and answers
 	@$(BIN)/python benchmarks/emulator.py
