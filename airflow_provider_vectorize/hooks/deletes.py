@@ -21,6 +21,7 @@ from airflow_provider_vectorize.runtime.storage import (
     rejects_folder,
     source_files,
 )
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
 DEFAULTS = IngestOptions()
@@ -87,6 +88,7 @@ class DeleteMethods(ConnectedHook):
             checkpoint=checkpoint,
             stop=stop,
             tried_before=tried_before,
+            progress=TaskRun.current().progress,
         )
         self.log.info(
             "Deleted %s ids of index %r (%d refused, %d there twice) in %d requests and %.1f s; mutation %s",

@@ -130,6 +130,7 @@ class SyncMethods(VerifyMethods):
             run=task.name,
             witness=expected,
             stop=stop or task.stop,
+            progress=task.progress,
         )
         if not how.dry_run:
             self._tell(report.load)

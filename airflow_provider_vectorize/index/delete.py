@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import (
@@ -40,6 +41,7 @@ def delete(
     checkpoint: Checkpoint | None = None,
     stop: threading.Event | None = None,
     tried_before: bool = False,
+    progress: Callable[[Report], None] | None = None,
 ) -> Report:
     """Delete vectors, 100 ids a request: a load like any other, of ids.
 
@@ -55,6 +57,7 @@ def delete(
     :param checkpoint: where to note how far it came, and to go on.
     :param stop: ends it when set.
     :param tried_before: an earlier try may have deleted something.
+    :param progress: called with the report so far whenever more was settled.
     :raises InvalidArgumentError: there are more ids than ``max_deletes``.
     :raises InvalidRecordError: something is no id.
     :raises TooManyRejectsError: more was refused than ``max_rejects``.
@@ -83,6 +86,7 @@ def delete(
         stop=stop,
         tried_before=tried_before,
         pace=pace,
+        progress=progress,
     )
 
 

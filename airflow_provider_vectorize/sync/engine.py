@@ -61,6 +61,7 @@ def sync(
     stop: threading.Event | None = None,
     requests_per_minute: int = DEFAULT_REQUESTS_PER_MINUTE,
     witness: Expected | None = None,
+    progress: Callable[[Report], None] | None = None,
 ) -> SyncReport:
     """Make an index hold, of the ids that a manifest manages, exactly the records of a source.
 
@@ -76,6 +77,7 @@ def sync(
     :param stop: ends the sync when set.
     :param requests_per_minute: pace of listing the index, with ``reconcile``.
     :param witness: told of every good record of the source, or of its mark where it was not made.
+    :param progress: called with the report so far of the load, then of the deletes, whenever more was settled.
     :raises SyncGuardError: it would have deleted on doubtful word.
     :raises ManifestError: the manifest is in use, damaged or out of reach.
     :raises EmptySourceError: there was not one record, and ``min_records`` is above 0.
@@ -104,7 +106,7 @@ def sync(
                 agree(known)
             return rehearse(index, known, records, manifest.folder.name, options, how)
     with manifest.open(identity, run or _some_run(), lambda: ending.come_to(State.OVER)) as session:
-        work = _Sync(client, index, session, options, how, stop)
+        work = _Sync(client, index, session, options, how, stop, progress)
         if how.reconcile:
             agree(session.known)
         else:
@@ -152,6 +154,7 @@ class _Sync:
         options: IngestOptions,
         how: SyncOptions,
         stop: threading.Event,
+        progress: Callable[[Report], None] | None,
     ) -> None:
         self._client = client
         self._index = index
@@ -159,6 +162,7 @@ class _Sync:
         self._options = options
         self._how = how
         self._stop = stop
+        self._progress = progress
         self._known = session.known
         #: An earlier run may have written what is not visible yet: nothing can be recognised by it.
         self._tried_before = session.forgotten or session.known.sure() < len(session.known)
@@ -236,6 +240,7 @@ class _Sync:
                 stop=self._stop,
                 tried_before=self._tried_before,
                 follower=follower,
+                progress=self._progress,
             )
         except VectorizeError as error:
             report = error.report

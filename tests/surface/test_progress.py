@@ -42,6 +42,28 @@ def test_an_operator_keeps_it_while_it_runs(emulator, dag, run_dag):
 
 
 @needs_a_store
+def test_deletes_and_syncs_keep_it_too(emulator, dag, run_dag, tmp_path):
+    def progress():
+        return get_current_context()["task_state_store"].get("progress")
+
+    @task
+    def work():
+        hook, manifest = VectorizeHook(), str(tmp_path / "manifest")
+        hook.sync(INDEX, vectors=vectors("a", "b"), manifest=manifest)
+        loaded = progress()
+        hook.sync(INDEX, vectors=vectors("a"), manifest=manifest, max_delete_fraction=1)
+        gone = progress()
+        hook.delete(INDEX, list(IDS))
+        return [loaded, gone, progress()]
+
+    with dag:
+        work()
+    told = run_dag(dag).xcom("work")
+    assert [each["operation"] for each in told] == ["upsert", "delete", "delete"]
+    assert [each["accepted"] for each in told] == [2, 1, len(IDS)]
+
+
+@needs_a_store
 def test_the_hook_does_so_too_and_what_it_kept_last_stays(emulator, dag, run_dag):
     @task
     def load():
