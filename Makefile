@@ -30,6 +30,9 @@ matrix: $(READY) ## run the tests on every Airflow and Python; ONLY=2.11 or 2.11
 smoke: $(READY) ## run the shortest of them on the oldest Airflow
 	@$(BIN)/python scripts/matrix.py --only 2.11-3.11 --smoke
 
+wheel: $(READY) ## install the wheel on every supported Airflow, and run an example DAG with it
+	@$(BIN)/python scripts/wheel.py
+
 soak: $(READY) ## run the long property and fault tests
 	@$(BIN)/python -m pytest -m soak --timeout 3600
 
