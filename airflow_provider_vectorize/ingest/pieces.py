@@ -7,7 +7,6 @@ version of the file that was cut. Reading it from another version is refused: li
 from __future__ import annotations
 
 import io
-from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -113,8 +112,8 @@ def _starts(file: SourceFile, places: Sequence[int]) -> list[int]:
     if not is_parquet(file, "auto"):
         return line_starts(file, places)
     groups = group_begins(file)
-    found = {groups[number] for place in places if (number := bisect_left(groups, place)) < len(groups)}
-    return sorted({0, *found} - set(groups[:1]))
+    cuts = {len(groups) * number // len(places) for number in range(len(places))}
+    return [0, *(groups[cut] for cut in sorted(cuts - {0}))]
 
 
 def line_starts(file: SourceFile, places: Sequence[int]) -> list[int]:
