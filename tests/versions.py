@@ -58,8 +58,10 @@ def serialize(kwargs: dict[str, Any]) -> str:
 
 
 def _register(dag: DAG) -> None:
-    # Airflow 3 runs what it knows from a bundle only; Airflow 2 runs any DAG.
+    # Airflow 3 runs what it knows from a bundle only; Airflow 2 runs any DAG, but emits no event of an asset that it
+    # does not know.
     if AIRFLOW < (3,):
+        dag.sync_to_db()
         return
     if AIRFLOW >= (3, 2):
         from airflow.dag_processing.dagbag import BundleDagBag, sync_bag_to_db
