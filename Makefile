@@ -84,6 +84,7 @@ bench-xcom: $(READY) ## what handing vectors over by XCom costs
 
 lint: $(READY) ## ruff, mypy, and whether the constraints hold for every supported Python
 	@$(BIN)/ruff check .
+	@$(BIN)/ruff check --quiet --select AIR --preview airflow_provider_vectorize example_dags
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/python scripts/constraints.py --check

@@ -120,6 +120,7 @@ class VectorizeUpload(VerifiesUpload):
         self.format = format
         self.conn_id = conn_id
         self.namespace = namespace
+        self.rejects_path = rejects_path
         self.drop_nulls = drop_nulls
         self.compact = compact
         self.max_batch_vectors = max_batch_vectors

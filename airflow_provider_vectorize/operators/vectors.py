@@ -99,6 +99,7 @@ class VectorizeDeleteOperator(VectorizeWrite):
         self.columns = columns
         self.format = format
         self.max_deletes = max_deletes
+        self.rejects_path = rejects_path
         self.max_in_flight = max_in_flight
         self.requests_per_minute = requests_per_minute
         self.conn_id = conn_id

@@ -87,11 +87,12 @@ class VectorizeWrite(TellsLineage):
     ) -> None:
         """Check and keep what is done with what cannot be written, and with nothing at all.
 
+        The constructor itself keeps ``rejects_path``, as Airflow wants it of what is templated.
+
         :param kwargs: what the constructor has passed on.
         """
         self.on_invalid = on_invalid
         self.max_rejects = max_rejects
-        self.rejects_path = rejects_path
         self.on_empty = on_empty
         if on_invalid != "reject":
             refuse_without_effect(

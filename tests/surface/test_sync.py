@@ -160,10 +160,11 @@ def test_a_verification_reads_what_the_sync_has_read_and_compares_what_the_sync_
 ):
     monkeypatch.setattr("airflow_provider_vectorize.sync.verify.LOOK_AGAIN_SECONDS", ())
     source, parquet = tmp_path / "rows.parquet", pytest.importorskip("pyarrow.parquet")
+    pyarrow = pytest.importorskip("pyarrow")
 
     def write(values):
         rows = [{"doc": each, "vec": [values] * 32, "sha": each, "note": None} for each in ("a", "b")]
-        parquet.write_table(parquet.pa.Table.from_pylist(rows), source)
+        parquet.write_table(pyarrow.Table.from_pylist(rows), source)
 
     reading = {"columns": {"id": "doc", "values": "vec", "metadata": ["sha", "note"]}, "drop_nulls": True}
     write(1.0)
