@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import random
+import secrets
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Literal, Protocol, Self
@@ -98,7 +98,7 @@ class Sample:
     def __init__(self, size: int, keep: Keep = "last") -> None:
         self._size = size
         self._keep = keep
-        self._salt = random.getrandbits(64)
+        self._salt = secrets.token_bytes(16)
         self._chosen: dict[str, bytes] = {}
         #: The numbers of the chosen, negative, so that the highest comes first.
         self._numbers: list[tuple[int, str]] = []
@@ -126,7 +126,9 @@ class Sample:
                 self._chosen[record_id] = _mark(record)
             return
         self.seen += 1
-        number = hash((self._salt, record_id))
+        # Not by hash(), whose numbers for two salts are not independent: some ids came three times as often as others.
+        drawn = hashlib.blake2b(record_id.encode(), key=self._salt, digest_size=_BYTES)
+        number = int.from_bytes(drawn.digest())
         if self._limit is not None and number >= self._limit:
             return
         self._chosen[record_id] = _mark(record)

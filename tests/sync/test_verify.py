@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 
 import pytest
@@ -134,8 +137,33 @@ def test_a_sample_has_every_record_as_often_as_another_and_its_last_version():
             assert mark == parts(vector(name, 1))
             counts[name] += 1
     assert len(counts) == 20
+    # 100 are expected of each, with a deviation of 9.
     assert min(counts.values()) > 50
     assert max(counts.values()) < 160
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_sample_is_as_fair_whatever_python_hashes_by(seed):
+    code = (
+        "from collections import Counter\n"
+        "from airflow_provider_vectorize.sync.expected import Sample\n"
+        "counts = Counter()\n"
+        "for _ in range(2000):\n"
+        "    sample = Sample(5)\n"
+        "    for number in range(20):\n"
+        "        sample(f'n{number}', b'')\n"
+        "    counts.update(name for name, _ in sample.items())\n"
+        "print(*counts.values())\n"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": str(seed)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    counts = [int(each) for each in done.stdout.split()]
+    assert len(counts) == 20
+    # 500 are expected of each, with a deviation of 19.
+    assert min(counts) > 380
+    assert max(counts) < 620
 
 
 @pytest.mark.parametrize("wrong", [("some", 10), ("sample", 0), ("sample", True), ("none", 10)])
