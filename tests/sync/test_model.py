@@ -338,14 +338,20 @@ def deletes_take_several_requests(monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def the_last_pointer_of_a_run_is_told_from_the_others(monkeypatch):
-    original = _Pointer.publish
+def a_run_is_over_once_it_has_published_or_found_nothing_to_do(monkeypatch):
+    publish, commit = _Pointer.publish, Session.commit
 
-    def publish(pointer: _Pointer, folder: Store) -> None:
+    def publishing(pointer: _Pointer, folder: Store) -> None:
         folder._fate.committing = pointer.base is not None
-        original(pointer, folder)
+        publish(pointer, folder)
 
-    monkeypatch.setattr(_Pointer, "publish", publish)
+    def committed(session: Session) -> dict[str, int]:
+        extent = commit(session)
+        session._folder._fate.phase = "after"
+        return extent
+
+    monkeypatch.setattr(_Pointer, "publish", publishing)
+    monkeypatch.setattr(Session, "commit", committed)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
