@@ -7,6 +7,7 @@ the same source or the next one: it must be green, and the index must hold the s
 
 from __future__ import annotations
 
+import json
 import logging
 import multiprocessing
 import os
@@ -73,7 +74,7 @@ class Sweep:
         self._log = folder / "task.log"
         self._foreign = vector("foreign")
         self._versions: dict[str, int] = {}
-        self._seconds = 1.0
+        self._seconds = 2.0
         self.fell: Counter[str] = Counter()
         self._client.create_index(INDEX, dimensions=DIMENSIONS, metric="cosine")
         self._client.upsert(INDEX, ndjson([self._foreign]))
@@ -87,34 +88,34 @@ class Sweep:
                 self._versions[each] = version
         self._source.write_bytes(ndjson(vector(each, version) for each, version in self._versions.items()))
 
-    def measure(self) -> None:
-        """Let one run end, to know how long it takes with its lease."""
+    def begin(self) -> None:
+        """Let one run end."""
         self.change(300, 0)
         self._end(self._begin())
-        self.change(300, 1)
-        process = self._begin()
-        begun = time.monotonic()
-        self._end(process)
-        self._seconds = time.monotonic() - begun
         self._check()
 
-    def kill(self, number: int) -> str:
-        """Kill a run, and see that one more mends it; tell in the midst of what it was."""
+    def kill(self, number: int) -> str | None:
+        """Kill a run, and see that one more mends it; tell in the midst of what it was, None if it was over."""
         self.change(300, number)
         process, before = self._begin(), self._requests()
         time.sleep(self._draw.uniform(0, self._seconds))
         process.kill()
         process.join()
         uploads, deletes = (now - then for now, then in zip(self._requests(), before, strict=True))
-        fell = "after its end" if process.exitcode == 0 else "before any request"
-        if process.exitcode != 0 and (uploads or deletes):
-            fell = "among the deletes, or after" if deletes else "among the uploads"
-        self.fell[fell] += 1
+        hit = json.loads((self._manifest / self._lease()).read_text())["expires"] > 0
+        # A tenth of the moments should come too late: then they are spread over all of a run, however fast it is.
+        self._seconds *= 1.05 if hit else 0.7
         if self._draw.random() < 0.5:
             self.change(20, number)
-        time.sleep(LEASE_SECONDS if process.exitcode else 0)
+        time.sleep(LEASE_SECONDS if hit else 0)
         self._end(self._begin())
         self._check()
+        if not hit:
+            return None
+        fell = (
+            "after the first delete" if deletes else "among the uploads" if uploads else "before any request"
+        )
+        self.fell[fell] += 1
         return f"{fell} ({uploads} uploads, {deletes} deletes)"
 
     def _begin(self) -> Any:
@@ -177,9 +178,11 @@ def main(kills: int) -> None:
         ]
         emulator.order("PUT", "visibility", {"mode": "immediate"})
         emulator.order("POST", "faults", slow)
-        sweep.measure()
+        sweep.begin()
         for number in range(1, kills + 1):
-            print(f"{number:3}. killed {sweep.kill(number)}; one more run: index = source", flush=True)
+            while (fell := sweep.kill(number)) is None:
+                pass
+            print(f"{number:3}. killed {fell}; one more run: index = source", flush=True)
     fell = ", ".join(f"{count} {when}" for when, count in sweep.fell.most_common())
     print(f"crash-sync: ok: {kills} SIGKILLs ({fell}); after each one more run made the index the source")
 
