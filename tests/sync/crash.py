@@ -18,8 +18,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,15 @@ ACCOUNT, TOKEN = "0123456789abcdef0123456789abcdef", "token-of-the-sweep-0123456
 LEASE_SECONDS = 2.0
 #: Of the line, for the bodies of uploads and of deletes.
 SLOW = {"upsert": 60_000, "delete_by_ids": 4_000}
+#: What is imported before the forks, so that no run has to.
+ONCE = (
+    "tests.versions",
+    "airflow_provider_vectorize.hooks.vectorize",
+    "airflow_provider_vectorize.operators.sync",
+    "airflow.api_fastapi.app",
+    "airflow.api_fastapi.execution_api.app",
+    "airflow.sdk.execution_time.task_runner",
+)
 IDS = [f"document-{number:03}" for number in range(500)]
 FORK = multiprocessing.get_context("fork")
 
@@ -165,11 +175,9 @@ def main(kills: int) -> None:
             "AIRFLOW_CONN_VECTORIZE_DEFAULT": f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http",
         }
         subprocess.run([sys.executable, "-m", "airflow", "db", "migrate"], check=True, capture_output=True)
-        import airflow.models  # noqa: F401  # once, so that no run has to
-
-        import airflow_provider_vectorize.hooks.vectorize  # noqa: F401
-        from tests import versions  # noqa: F401
-
+        for module in ONCE:
+            with suppress(ImportError):  # of another version of Airflow
+                import_module(module)
         logging.disable(logging.CRITICAL)
         sweep = Sweep(Path(name), emulator)
         slow = [
