@@ -288,7 +288,8 @@ class History:
         if end == "green" and phase != "after":
             self.check(source)
         elif other == "green" and phase == "after":
-            self.check(its_source)
+            # What the first one notes as it fails comes too late to be believed, but not to be doubted.
+            self.check(its_source, doubts=True)
         self.mend()
 
     def mend(self) -> None:
@@ -298,13 +299,21 @@ class History:
         assert run(self.service, self.path, self.source(), Unhurt()) == "green"
         self.check(self.source())
 
-    def check(self, source: list[dict[str, Any]]) -> None:
-        """The index is the source, foreign vectors are untouched, and the manifest says so."""
+    def check(self, source: list[dict[str, Any]], *, doubts: bool = False) -> None:
+        """The index is the source, foreign vectors are untouched, and the manifest says so.
+
+        :param doubts: it may be unsure of some, which the next run sends or deletes once more.
+        """
         holds = {
             each: record_mark(stored(Vector.from_result(item))) for each, item in self.service.vectors.items()
         }
         assert holds == {item["id"]: record_mark(item) for item in [*source, *self.foreign.values()]}
-        assert known_in(self.path, self.service) == {item["id"]: record_mark(item) for item in source}
+        known = known_in(self.path, self.service)
+        wanted = {item["id"]: record_mark(item) for item in source}
+        if doubts:
+            known = {each: state or wanted.get(each) for each, state in known.items()}
+            known = {each: state for each, state in known.items() if state is not None}
+        assert known == wanted
 
 
 def history(seed: int, path: Path) -> Counter[str]:
