@@ -251,7 +251,7 @@ class TestSync:
         assert ended.state == "failed"
         assert "forgotten() returned None" in ended.log
 
-    def test_a_generator_may_skip_the_task(self, emulator, sync):
+    def test_a_generator_that_may_ask_may_skip_the_task_too(self, emulator, sync):
         def generate(known):
             raise AirflowSkipException("nothing today")
             yield
