@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import cached_property
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -65,6 +66,14 @@ class TaskOnIndex(BaseOperator):
         from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 
         return VectorizeHook(self.conn_id)
+
+    def render_template(
+        self, content: Any, context: Any, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render, but for paths: Airflow 3.1 takes their ``resolve()`` for its own."""
+        if isinstance(content, PurePath):
+            return content
+        return super().render_template(content, context, jinja_env, seen_oids)
 
 
 def index_url(account: str, index: str) -> str:

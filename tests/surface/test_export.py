@@ -47,6 +47,15 @@ def test_export_then_upsert_is_the_same_index(emulator, client, dag, run_dag, tm
     assert client.get_by_ids("copy", ids) == client.get_by_ids(INDEX, ids)
 
 
+def test_a_path_of_pathlib_need_not_be_there_where_airflow_resolves_what_it_can(
+    client, dag, run_dag, tmp_path
+):
+    with dag:
+        VectorizeExportOperator(task_id="export", index_name=INDEX, output_path=tmp_path / "out")
+    assert run_dag(dag).state == "success"
+    assert saved(tmp_path / "out") == ["a", "b", "c"]
+
+
 def test_ids_of_a_task(client, dag, run_dag, tmp_path):
     @task
     def choose():
