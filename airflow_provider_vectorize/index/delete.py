@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Literal
 
 from airflow_provider_vectorize.client.errors import (
     EmptySourceError,
@@ -25,6 +26,14 @@ from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.ingest.sources import START, Source
 
 log = logging.getLogger(__name__)
+
+#: A load that deletes.
+DELETES = IngestOptions(
+    operation="delete",
+    max_batch_vectors=MAX_DELETE_IDS,
+    # As JSON a byte of an id takes six at most; and what was refused may be large.
+    max_batch_bytes=MAX_DELETE_IDS * MAX_ID_BYTES * 8,
+)
 
 
 def delete(
@@ -64,7 +73,7 @@ def delete(
     :raises EmptySourceError: there is not one id.
     :raises VectorizeError: what a load raises.
     """
-    options = delete_options(on_invalid=on_invalid, max_rejects=max_rejects, max_in_flight=max_in_flight)
+    options = replace(DELETES, on_invalid=on_invalid, max_rejects=max_rejects, max_in_flight=max_in_flight)
     number = _count(ids, options)
     if number > max_deletes:
         raise InvalidArgumentError(
@@ -87,20 +96,6 @@ def delete(
         tried_before=tried_before,
         pace=pace,
         progress=progress,
-    )
-
-
-def delete_options(**settings: Any) -> IngestOptions:
-    """Give the options of a load that deletes, 100 ids a request.
-
-    :param settings: other options of :class:`~airflow_provider_vectorize.ingest.options.IngestOptions`.
-    """
-    return IngestOptions(
-        operation="delete",
-        max_batch_vectors=MAX_DELETE_IDS,
-        # As JSON a byte of an id takes six at most; and what was refused may be large.
-        max_batch_bytes=MAX_DELETE_IDS * MAX_ID_BYTES * 8,
-        **settings,
     )
 
 

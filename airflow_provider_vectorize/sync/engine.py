@@ -10,6 +10,7 @@ import logging
 import threading
 import uuid
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -21,7 +22,7 @@ from airflow_provider_vectorize.client.errors import (
 )
 from airflow_provider_vectorize.client.types import Index
 from airflow_provider_vectorize.ending import Ending, State
-from airflow_provider_vectorize.index.delete import delete_options
+from airflow_provider_vectorize.index.delete import DELETES
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE
 from airflow_provider_vectorize.ingest import Client as IngestClient
 from airflow_provider_vectorize.ingest import ingest
@@ -206,7 +207,7 @@ class _Sync:
             self._confirm_index()
             log.info("Deleting %d ids of index %r that the source has no more", count, self._index.name)
             leaving = Leaving(changes.gone(), self._session)
-            self._ingest(leaving, delete_options(max_in_flight=self._options.max_in_flight), leaving)
+            self._ingest(leaving, replace(DELETES, max_in_flight=self._options.max_in_flight), leaving)
         self._confirm_index()
 
     def report(self, **manifest: Any) -> SyncReport:

@@ -7,12 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from airflow_provider_vectorize.client.errors import SyncGuardError
 from airflow_provider_vectorize.client.types import Index
-from airflow_provider_vectorize.index.delete import delete_options
+from airflow_provider_vectorize.index.delete import DELETES
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.sync.difference import Change
 from airflow_provider_vectorize.sync.following import Changes
 from airflow_provider_vectorize.sync.known import Known
+from airflow_provider_vectorize.sync.leaving import Leaving
 from airflow_provider_vectorize.sync.options import SyncOptions
 from airflow_provider_vectorize.sync.plan import Plan, plan
 from airflow_provider_vectorize.sync.report import SyncReport
@@ -33,7 +34,8 @@ def rehearse(
     :param options: of the load.
     :param how: of the sync.
     """
-    changes = Changes(_Unwritten(known), how)
+    notes = _Unwritten(known)
+    changes = Changes(notes, how)
     given = records(changes) if callable(records) else records
     planned = plan(given, dimensions=index.dimensions, options=options, follower=changes)
     messages = []
@@ -41,11 +43,10 @@ def rehearse(
         changes.guard()
     except SyncGuardError as error:
         messages.append(f"it would be refused: {error}")
-    deletes = delete_options()
-    going = plan(changes.gone(), dimensions=index.dimensions, options=deletes)
+    going = plan(Leaving(changes.gone(), notes), dimensions=index.dimensions, options=DELETES)
     report = SyncReport(
         _foretold(index.name, planned, options),
-        _foretold(index.name, going, deletes) if going.records else None,
+        _foretold(index.name, going, DELETES) if going.records else None,
         added=changes.counts[Change.ADDED],
         changed=changes.counts[Change.CHANGED],
         unchanged=changes.unsent(),

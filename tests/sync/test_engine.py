@@ -320,6 +320,17 @@ def test_a_dry_run_sends_nothing_leaves_the_manifest_and_reports_what_the_run_th
     assert dry.deletes.bytes_sent > 0
 
 
+def test_a_dry_run_counts_ids_that_look_like_lines_as_the_run_does(client, tmp_path):
+    strange = [" a", "a ", "  ", '"a"', '{"id": "a"}', "[1]", "\t"]
+    run_sync(client, tmp_path, vectors("a", "b", *strange))
+    how = {"max_delete_fraction": 1.0}
+    dry = run_sync(client, tmp_path, vectors("b"), dry_run=True, **how)
+    real = run_sync(client, tmp_path, vectors("b"), **how)
+    assert counts(dry) == counts(real) == (0, 0, 1, 8)
+    assert (dry.requests, dry.bytes_sent) == (real.requests, real.bytes_sent)
+    assert contents(client) == wanted(vectors("b"))
+
+
 def test_a_dry_run_reconciles_too(client, tmp_path):
     run_sync(client, tmp_path, vectors("a", "b"), id_prefix=None)
     client.delete_by_ids(INDEX, ["a"])
