@@ -112,7 +112,17 @@ def operation_on(
     def known_by(chunk: Chunk, sent: SentIds, since: Position) -> list[Probe]:
         return choose(look, chunk, sent, since=since, only_absent=options.operation == "insert")
 
+    send = delete if options.operation == "delete" else upload
+    return Operation(checker_of(options, index.dimensions, follower), send, known_by)
+
+
+def checker_of(options: IngestOptions, dimensions: int, follower: Follower | None = None) -> Checks:
+    """Give what makes a record of what a load of these options reads.
+
+    :param options: of the load.
+    :param dimensions: of the index.
+    :param follower: of the load; it marks the records.
+    """
     if options.operation == "delete":
-        return Operation(IdChecker(), delete, known_by)
-    checker = Checker.of(options, index.dimensions, None if follower is None else follower.mark)
-    return Operation(checker, upload, known_by)
+        return IdChecker()
+    return Checker.of(options, dimensions, None if follower is None else follower.mark)

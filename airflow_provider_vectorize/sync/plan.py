@@ -14,11 +14,10 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import MAX_DIMENSIONS, MIN_DIMENSIONS
 from airflow_provider_vectorize.ingest.chunks import Chunk, Chunker
 from airflow_provider_vectorize.ingest.following import Follower
-from airflow_provider_vectorize.ingest.ids import IdChecker
-from airflow_provider_vectorize.ingest.operations import Checks
+from airflow_provider_vectorize.ingest.operations import checker_of
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.outcomes import Outcome
-from airflow_provider_vectorize.ingest.records import Checker, FlawError
+from airflow_provider_vectorize.ingest.records import FlawError
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import START, as_source
 
@@ -143,11 +142,7 @@ def plan(
             f"dimensions must be a whole number from {MIN_DIMENSIONS} to {MAX_DIMENSIONS}, got {dimensions!r}"
         )
     source = as_source(records)
-    checker: Checks = (
-        IdChecker()
-        if options.operation == "delete"
-        else Checker.of(options, dimensions, None if follower is None else follower.mark)
-    )
+    checker = checker_of(options, dimensions, follower)
     chunker = Chunker(
         max_vectors=options.max_batch_vectors,
         max_bytes=options.max_batch_bytes,
