@@ -57,7 +57,8 @@ class Credentials(AuthBase):
         with self._lock:
             if self._renew is not None and self.version == refused:
                 try:
-                    self._secrets += {self._renew()} - {self.secret}
+                    if (fresh := self._renew()) != self.secret:
+                        self._secrets.append(fresh)
                 except Exception as error:  # noqa: BLE001  # foreign code; what is said of it is the refusal
                     why = printable(self.mask(f"{type(error).__name__}: {error}"))
                     log.warning("The credentials were refused, and cannot be read anew: %s", why[:1_000])

@@ -240,8 +240,9 @@ def export(
     except VectorizeError as error:
         error.report = report()
         raise
-    _announce(report())
-    return report()
+    done = report()
+    _announce(done)
+    return done
 
 
 def _open(folder: Folder, fresh: _State) -> _State:
