@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -20,9 +21,8 @@ from airflow_provider_vectorize.client.errors import (
     TooManyRejectsError,
 )
 from airflow_provider_vectorize.emulator import Emulator
-from airflow_provider_vectorize.index import delete
 from airflow_provider_vectorize.ingest import IngestOptions
-from airflow_provider_vectorize.sync import leaving
+from airflow_provider_vectorize.sync import engine, leaving
 from airflow_provider_vectorize.sync.engine import sync
 from tests.ingest.helpers import DIMENSIONS
 from tests.sync.helpers import INDEX, client_of, contents, manifest_in, run_sync, vector, vectors, wanted
@@ -414,7 +414,7 @@ def test_deletes_go_through_the_window_of_the_loads_and_are_all_counted(
     emulator, client, tmp_path, monkeypatch, caplog
 ):
     caplog.set_level("INFO")
-    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    monkeypatch.setattr(engine, "DELETES", replace(engine.DELETES, max_batch_vectors=2))
     monkeypatch.setattr(leaving, "NOTED_IDS", 10)
     run_sync(client, tmp_path, vectors(*names(60)))
     together = threading.Barrier(2, timeout=20)  # two at a time, as max_in_flight says
@@ -435,7 +435,7 @@ def test_deletes_go_through_the_window_of_the_loads_and_are_all_counted(
 def test_a_delete_that_fails_leaves_the_rest_to_the_next_run_and_reports_what_went(
     client, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    monkeypatch.setattr(engine, "DELETES", replace(engine.DELETES, max_batch_vectors=2))
     run_sync(client, tmp_path, vectors(*names(60)))
     calls = itertools.count()
 

@@ -15,6 +15,7 @@ import threading
 import uuid
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,6 @@ import pytest
 
 from airflow_provider_vectorize.client.errors import ManifestError, TransportError, VectorizeError
 from airflow_provider_vectorize.client.types import Index, IndexInfo, Mutation, Vector
-from airflow_provider_vectorize.index import delete
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.sync import engine, leaving
 from airflow_provider_vectorize.sync.difference import compare
@@ -347,7 +347,7 @@ def a_lease_runs_out_when_another_run_wants_it(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def deletes_take_several_requests(monkeypatch):
-    monkeypatch.setattr(delete, "MAX_DELETE_IDS", 2)
+    monkeypatch.setattr(engine, "DELETES", replace(engine.DELETES, max_batch_vectors=2))
     monkeypatch.setattr(leaving, "NOTED_IDS", 4)
 
 
