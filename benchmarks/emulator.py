@@ -9,8 +9,6 @@ from __future__ import annotations
 import http.client
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,31 +17,24 @@ from pathlib import Path
 
 import numpy as np
 import orjson
+from sinks import emulator
 
 VECTORS, DIMENSIONS, BATCH = 100_000, 384, 5_000
 BASE = "/client/v4/accounts/bench/vectorize/v2/indexes"
-HEADERS = {"Authorization": "Bearer bench", "Content-Type": "application/x-ndjson"}
 CLIENT_CORE, SERVER_CORE = sorted(os.sched_getaffinity(0))[:2]
 
 
 @contextmanager
-def emulator(data: str) -> Iterator[http.client.HTTPConnection]:
-    command = [sys.executable, "-m", "airflow_provider_vectorize.emulator", "--port", "0", "--data", data]
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {SERVER_CORE})
-    )
-    try:
-        port = int(process.stdout.readline().rsplit(":", 1)[1])
-        yield http.client.HTTPConnection("127.0.0.1", port)
-    finally:
-        process.terminate()
-        process.wait()
+def pinned(data: str) -> Iterator[http.client.HTTPConnection]:
+    with emulator(data, {SERVER_CORE}) as url:
+        yield http.client.HTTPConnection(url.removeprefix("http://"))
 
 
 def request(
     connection: http.client.HTTPConnection, method: str, path: str, body: bytes | None = None
 ) -> bytes:
-    connection.request(method, path, body, HEADERS)
+    kind = "application/x-ndjson" if path.endswith("/upsert") else "application/json"
+    connection.request(method, path, body, {"Authorization": "Bearer bench", "Content-Type": kind})
     answer = connection.getresponse()
     text = answer.read()
     if answer.status != 200:
@@ -53,7 +44,7 @@ def request(
 
 def start() -> float:
     begin = time.perf_counter()
-    with emulator(":memory:") as connection:
+    with pinned(":memory:") as connection:
         request(connection, "GET", "/_emulator/health")
         return time.perf_counter() - begin
 
@@ -109,7 +100,7 @@ def main() -> None:
     uploads = bodies()
     megabytes = sum(map(len, uploads)) / 1e6
     parsing, loading = [], []
-    with tempfile.TemporaryDirectory() as folder, emulator(str(Path(folder) / "bench.db")) as connection:
+    with tempfile.TemporaryDirectory() as folder, pinned(str(Path(folder) / "bench.db")) as connection:
         for _ in range(5):
             parsing.append(parse(uploads))
             loading.append(load(connection, uploads))

@@ -1,4 +1,5 @@
-"""Where the benchmarks send to: nginx that swallows bodies, and a proxy in front of it that is as slow as a network.
+"""Where the benchmarks send to: nginx that swallows bodies, a proxy in front of it that is as slow as a network; or the
+emulator.
 
 ``python benchmarks/sinks.py proxy UPSTREAM_PORT MEGABYTES_PER_SECOND MILLISECONDS`` runs the proxy and prints its port.
 """
@@ -7,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -81,6 +83,25 @@ def nginx(folder: Path) -> Iterator[int]:
     try:
         wait_for(port)
         yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@contextmanager
+def emulator(data: str = ":memory:", cores: set[int] | None = None) -> Iterator[str]:
+    """Run the emulator in a process of its own, as the service is; give its address.
+
+    :param data: its file.
+    :param cores: those that it may use; None: all.
+    """
+    command = [sys.executable, "-m", "airflow_provider_vectorize.emulator", "--port", "0", "--data", data]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        if cores is not None:
+            os.sched_setaffinity(process.pid, cores)
+        yield process.stdout.readline().split()[-1]
     finally:
         process.terminate()
         process.wait()

@@ -11,15 +11,12 @@ from __future__ import annotations
 import argparse
 import json
 import random
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -27,6 +24,8 @@ from urllib.request import urlopen
 import fsspec
 import numpy as np
 import orjson
+from contenders import peak_mib
+from sinks import emulator
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.types import Index, IndexInfo
@@ -65,27 +64,6 @@ def write(path: Path, versions: dict[int, int]) -> None:
                     option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
                 )
             )
-
-
-@contextmanager
-def emulator() -> Iterator[str]:
-    """Run it in a process of its own, as the service is."""
-    command = [
-        sys.executable,
-        "-m",
-        "airflow_provider_vectorize.emulator",
-        "--port",
-        "0",
-        "--data",
-        ":memory:",
-    ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout is not None
-        yield process.stdout.readline().split()[-1]
-    finally:
-        process.terminate()
-        process.wait()
 
 
 def sent(url: str) -> dict[str, int]:
@@ -190,7 +168,7 @@ def memory(count: int) -> dict[str, Any]:
     records = (b'{"id":"document-%09d","values":%b}\n' % (number, body) for number in range(count))
     mark = record_mark({"values": values})
     client: Any = Nowhere()
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    before = peak_mib()
     with tempfile.TemporaryDirectory() as folder:
         manifest = manifest_in(Path(folder) / "manifest")
         identity = identity_of(client.account_id, client.get_index(INDEX), SyncOptions())
@@ -206,7 +184,7 @@ def memory(count: int) -> dict[str, Any]:
         "seconds": round(seconds),
         "manifest MB": round(extent["bytes"] / 1e6),
         "MiB after the imports": round(before),
-        "MiB at most": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
+        "MiB at most": round(peak_mib()),
     }
 
 
