@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_vectorize.assets import SCHEME, dataset_name, index_uri
-from airflow_provider_vectorize.links import TaskOnIndex
+from airflow_provider_vectorize.base import TaskOnIndex
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.openlineage.facet import OutputDataset

@@ -7,17 +7,14 @@ task pushed as an XCom when it began, so that the link is there in every state.
 from __future__ import annotations
 
 import logging
-from functools import cached_property
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlencode, urlsplit
 
-from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink, XCom
+from airflow.providers.common.compat.sdk import BaseOperatorLink, XCom
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.runtime.storage import Path
 
 log = logging.getLogger(__name__)
@@ -52,28 +49,6 @@ class VectorizeRejectsLink(_PushedLink):
     name = "Rejects"
     key = "rejects_url"
     needs = "rejects_path"
-
-
-class TaskOnIndex(BaseOperator):
-    """What all tasks on an index have in common: the hook, and the button to the index. Use one of its subclasses."""
-
-    operator_extra_links: Collection[BaseOperatorLink] = (VectorizeIndexLink(),)
-    conn_id: str
-
-    @cached_property
-    def hook(self) -> VectorizeHook:
-        """The hook of ``conn_id``."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
-        return VectorizeHook(self.conn_id)
-
-    def render_template(
-        self, content: Any, context: Any, jinja_env: Any = None, seen_oids: set[int] | None = None
-    ) -> Any:
-        """Render, but for paths: Airflow 3.1 takes their ``resolve()`` for its own."""
-        if isinstance(content, PurePath):
-            return content
-        return super().render_template(content, context, jinja_env, seen_oids)
 
 
 def index_url(account: str, index: str) -> str:

@@ -12,6 +12,7 @@ PACKAGE = "airflow_provider_vectorize"
 #: Where users find what they write into their DAGs, tests and tasks. The rest is furniture.
 MODULES = (
     "assets",
+    "base",
     "client.client",
     "client.errors",
     "client.types",

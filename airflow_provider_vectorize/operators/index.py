@@ -9,10 +9,11 @@ from typing import Any, Literal
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_vectorize.base import TaskOnIndex
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import MetadataIndexType, Metric
 from airflow_provider_vectorize.index.declaration import Declaration
-from airflow_provider_vectorize.links import TaskOnIndex, push_links
+from airflow_provider_vectorize.links import push_links
 from airflow_provider_vectorize.operators.common import fail_fast, one_of, seconds
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import Context
 
+from airflow_provider_vectorize.base import TaskOnIndex
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
 from airflow_provider_vectorize.ingest.columns import Columns
-from airflow_provider_vectorize.links import TaskOnIndex, push_links
+from airflow_provider_vectorize.links import push_links
 from airflow_provider_vectorize.operators.common import fail_fast, one_of, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload, Vectors

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from airflow.providers.common.compat.sdk import Context, XComArg
 
+from airflow_provider_vectorize.base import TaskOnIndex
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError
 from airflow_provider_vectorize.client.types import ReturnMetadata
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
@@ -17,7 +18,7 @@ from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.options import DEFAULT_MAX_DELETES
 from airflow_provider_vectorize.lineage import TellsLineage
-from airflow_provider_vectorize.links import TaskOnIndex, push_links
+from airflow_provider_vectorize.links import push_links
 from airflow_provider_vectorize.operators.common import (
     DEFAULT_DEFERRABLE,
     fail_fast,

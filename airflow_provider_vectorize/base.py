@@ -1,0 +1,38 @@
+"""What all operators on an index have in common."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator, BaseOperatorLink
+
+from airflow_provider_vectorize.links import VectorizeIndexLink
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
+
+class TaskOnIndex(BaseOperator):
+    """What all tasks on an index have in common: the hook, and the button to the index. Use one of its subclasses."""
+
+    operator_extra_links: Collection[BaseOperatorLink] = (VectorizeIndexLink(),)
+    conn_id: str
+
+    @cached_property
+    def hook(self) -> VectorizeHook:
+        """The hook of ``conn_id``."""
+        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+
+        return VectorizeHook(self.conn_id)
+
+    def render_template(
+        self, content: Any, context: Any, jinja_env: Any = None, seen_oids: set[int] | None = None
+    ) -> Any:
+        """Render, but for paths: Airflow 3.1 takes their ``resolve()`` for its own."""
+        if isinstance(content, PurePath):
+            return content
+        return super().render_template(content, context, jinja_env, seen_oids)
