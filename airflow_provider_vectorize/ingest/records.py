@@ -156,7 +156,7 @@ class Checker:
     def _line(self, record: Json, line: bytes | None) -> bytes:
         floats = self._check_values(record, from_line=line is not None)
         if self._compact:
-            record["values"] = _safe_text(floats)
+            record["values"] = floats if isinstance(record, Row) else _safe_text(floats)
         elif line is None:
             record["values"] = _as_doubles(record["values"])
         changed = self._settle_namespace(record) | self._settle_metadata(record, line)
