@@ -33,6 +33,12 @@ if AIRFLOW >= (3,):
 else:
     from airflow.utils.log.secrets_masker import SecretsMasker
 
+if AIRFLOW < (3,):
+    # Otherwise it warns of every operator that a test executes by itself.
+    from airflow.models.baseoperator import ExecutorSafeguard
+
+    ExecutorSafeguard.test_mode = True
+
 if (3,) <= AIRFLOW < (3, 3):
     # `dag.test()` makes an API server for each task, in two seconds; from 3.3 on it keeps the first, as here.
     from airflow.sdk.execution_time import supervisor

@@ -341,7 +341,7 @@ def test_9106_no_credentials(docs: Api, headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "//", "/client/v4", "/client/v4/accounts", "/client/v4/accounts/a/vectorize/v1/indexes",
+        "/client//v4", "/client/v4", "/client/v4/accounts", "/client/v4/accounts/a/vectorize/v1/indexes",
         "/client/v4/accounts//vectorize/v2/indexes", f"/client/v4/accounts/{'a' * 33}/vectorize/v2/indexes",
         "/client/v4/accounts/a/vectorize/v2/indexes/", "/client/v4/accounts/a/vectorize/v2/indexes/docs/",
         "/client/v4/accounts/a/vectorize/v2/indexes/docs/nothing", "/_emulator", "/_emulator/", "/_emulator/nothing",

@@ -160,7 +160,10 @@ class TestParquet:
         values = VALUES.tolist()
         values[41] = bad
         for array in (pa.array(values), pa.array(values, pa.list_(pa.float32(), 32))):
-            pq.write_table(table(array), tmp_path / "a.parquet")
+            try:
+                pq.write_table(table(array), tmp_path / "a.parquet")
+            except pa.ArrowNotImplementedError:  # an older pyarrow writes no fixed-size list that is null
+                continue
             with pytest.raises(InvalidRecordError, match="line 42"):
                 loaded(client, files(tmp_path / "a.parquet"))
 
