@@ -141,7 +141,7 @@ def test_messages_and_retries_of_the_api_are_in_the_report():
 
 def test_only_the_last_20_mutation_ids_are_kept():
     client = FakeClient()
-    report = ingest(client, "docs", records(30), options=IngestOptions(max_batch_vectors=1))
+    report = ingest(client, "docs", records(30), options=IngestOptions(max_batch_vectors=1, max_in_flight=1))
     assert (report.batches, report.mutation_ids) == (30, tuple(client.mutations[-20:]))
     assert report.mutation_ids[-1] == report.mutation_id
 
