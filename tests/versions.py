@@ -30,14 +30,12 @@ else:
 
 if AIRFLOW >= (3,):
     from airflow.sdk._shared.secrets_masker import SecretsMasker
+    from airflow.sdk.bases.operator import ExecutorSafeguard
 else:
+    from airflow.models.baseoperator import ExecutorSafeguard
     from airflow.utils.log.secrets_masker import SecretsMasker
 
-if AIRFLOW < (3,):
-    # Otherwise it warns of every operator that a test executes by itself.
-    from airflow.models.baseoperator import ExecutorSafeguard
-
-    ExecutorSafeguard.test_mode = True
+ExecutorSafeguard.test_mode = True  # tests execute operators by themselves
 
 if (3,) <= AIRFLOW < (3, 3):
     # `dag.test()` makes an API server for each task, in two seconds; from 3.3 on it keeps the first, as here.
@@ -45,7 +43,7 @@ if (3,) <= AIRFLOW < (3, 3):
 
     supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
-__all__ = ["AIRFLOW", "DagBag", "SecretsMasker", "run", "serialize", "serialized", "xcoms"]
+__all__ = ["AIRFLOW", "DagBag", "ExecutorSafeguard", "SecretsMasker", "run", "serialize", "serialized", "xcoms"]
 
 
 def run(dag: DAG, logical_date: datetime | None = None) -> Any:

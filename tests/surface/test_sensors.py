@@ -23,7 +23,7 @@ from airflow_provider_vectorize.triggers import objects
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.visibility import Probe, Target, digest
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.versions import AIRFLOW
+from tests.versions import AIRFLOW, ExecutorSafeguard
 
 FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
 MODES = [{"mode": "poke"}, {"mode": "reschedule"}, {"deferrable": True}]
@@ -668,3 +668,23 @@ class TestWaitingForTheSourceInTheTriggerer:
     def test_settled_seconds_are_of_no_use_in_reschedule_mode(self, dag):
         with dag, pytest.raises(InvalidArgumentError, match="settled_seconds without effect"):
             VectorizeUpsertSensor(task_id="x", source="x", mode="reschedule", settled_seconds=60)
+
+
+@pytest.mark.parametrize("mode", MODES, ids=str)
+def test_a_sensor_is_no_operator_that_another_calls(emulator, dag, run_dag, tmp_path, monkeypatch, mode):
+    """Its loop is Airflow's, called from within it: 2.11 took that for a call from outside, and may refuse it."""
+    monkeypatch.setattr(ExecutorSafeguard, "test_mode", False)
+    (tmp_path / "a.ndjson").write_text(ndjson(vectors("a")))
+    with dag:
+        upload = VectorizeUpsertSensor(
+            task_id="upsert",
+            index_name=INDEX,
+            source=str(tmp_path / "a.ndjson"),
+            poke_interval=0.1,
+            allow_nested_operators=False,
+            **mode,
+        )
+        sensor(upload.output, allow_nested_operators=False, **mode)
+    ended = run_dag(dag)
+    assert ended.state == "success"
+    assert "cannot be called outside" not in ended.log
