@@ -182,8 +182,13 @@ class Airflow:
             yield path.stem, "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Ask the REST API."""
-        answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=90, **kwargs)
+        """Ask the REST API; once more while SQLite is locked, which it answers as a "Database error"."""
+
+        def answers() -> list[requests.Response]:
+            answer = self._session.request(method, f"{self.url}/api/v2{path}", timeout=90, **kwargs)
+            return [] if answer.status_code == 500 and "Database error" in answer.text else [answer]
+
+        [answer] = wait_until(answers, f"{method} {path} is answered", 30)
         assert answer.ok, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 

@@ -84,8 +84,8 @@ def test_waits_outlive_the_triggerer(airflow: Airflow, api: Api):
 
 def test_a_deadline_that_passes_while_no_triggerer_runs(airflow: Airflow, api: Api):
     api.emulator.set_visibility("manual")
-    run = waiting(airflow, "deadlines", "sensor", "operator", "soft_sensor", conn_id=api.conn_id)
     airflow.kill_component("triggerer")
+    run = waiting(airflow, "deadlines", "sensor", "operator", "soft_sensor", conn_id=api.conn_id)
     api.client.upsert(INDEX, b'{"id": "theirs", "values": [' + b",".join([b"1"] * 32) + b"]}\n")
     deadline = time.time() + 5
     wait_until(lambda: time.time() > deadline, "the deadline has passed")
@@ -101,8 +101,8 @@ def test_what_became_visible_while_no_triggerer_ran_is_seen_although_the_deadlin
     airflow: Airflow, api: Api
 ):
     api.emulator.set_visibility("manual")
-    run = waiting(airflow, "deadlines", "sensor", "operator", conn_id=api.conn_id)
     airflow.kill_component("triggerer")
+    run = waiting(airflow, "deadlines", "sensor", "operator", conn_id=api.conn_id)
     api.emulator.apply()
     deadline = time.time() + 5
     wait_until(lambda: time.time() > deadline, "the deadline has passed")
