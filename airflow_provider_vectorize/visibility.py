@@ -111,11 +111,11 @@ class WriteFence:
 
 
 @dataclass(frozen=True, slots=True)
-class Wait:
+class LookAgain:
     """No proof, and nothing was applied yet: look again later."""
 
 
-Decision = Visible | ReadBack | WriteFence | Wait
+Decision = Visible | ReadBack | WriteFence | LookAgain
 
 
 def decide(
@@ -145,7 +145,7 @@ def decide(
                 what = "is gone" if probe.digest is None else "reads back as it was sent"
                 kind = "the sentinel" if probe is sentinel else "record"
                 return Visible(f"{kind} {probe.id!r} {what}", by_fence=probe is sentinel)
-    return Wait() if seen.watermark is None else WriteFence()
+    return LookAgain() if seen.watermark is None else WriteFence()
 
 
 def observe(watermark: str | None, asked: Sequence[str], found: Sequence[Vector]) -> Observation:

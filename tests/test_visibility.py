@@ -25,20 +25,19 @@ from hypothesis import strategies as st
 from airflow_provider_vectorize.client.types import IndexInfo, Mutation, Vector
 from airflow_provider_vectorize.visibility import (
     Decision,
+    LookAgain,
     Observation,
     Probe,
     ReadBack,
     Target,
     Visible,
-    Wait,
     WriteFence,
     decide,
     describe_timeout,
     digest,
     observe,
 )
-from airflow_provider_vectorize.waiting import Sentinel
-from airflow_provider_vectorize.waiting import Wait as Pending
+from airflow_provider_vectorize.waiting import Sentinel, Wait
 
 TARGET = Target("target", probes=(Probe("a", "A"), Probe("b", None)))
 SENTINEL = Probe("airflow-fence-1", "S")
@@ -73,7 +72,7 @@ class TestDecide:
         assert decide(Target("target"), Observation("foreign"), fences=("f1",)) == WriteFence()
 
     def test_as_long_as_nothing_was_applied_a_fence_would_prove_nothing_more(self):
-        assert decide(Target("target"), Observation(None)) == Wait()
+        assert decide(Target("target"), Observation(None)) == LookAgain()
 
     @pytest.mark.parametrize(
         "read_back", [{"a": "A", "b": "x"}, {"a": "x", "b": None}, {"a": "A"}, {"b": None}]
@@ -410,7 +409,7 @@ def test_among_siblings_a_wait_ends_within_two_polls_after_everything_is_applied
         service.write(target.mutation_id, "upsert", {target.mutation_id: None})
         if chance.random() < 0.3:
             service.apply()
-    wait = Pending("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.3 else None)
+    wait = Wait("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.3 else None)
     client = Client(service)
     complete = 0
     while complete < 2:
@@ -430,7 +429,7 @@ def test_beside_another_writer_it_does_not_end_early_either(chance):
     targets = [Target(f"own-{n}") for n in range(chance.randint(1, 8))]
     for target in targets:
         service.write(target.mutation_id, "upsert", {target.mutation_id: None})
-    wait = Pending("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.5 else None)
+    wait = Wait("docs", targets, sentinel=Sentinel.of("ti", targets) if chance.random() < 0.5 else None)
     client = Client(service)
     for n in range(40):
         for _ in range(chance.randint(0, 2)):
