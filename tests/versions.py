@@ -43,7 +43,16 @@ if (3,) <= AIRFLOW < (3, 3):
 
     supervisor.in_process_api_server = cache(supervisor.in_process_api_server)
 
-__all__ = ["AIRFLOW", "DagBag", "ExecutorSafeguard", "SecretsMasker", "run", "serialize", "serialized", "xcoms"]
+__all__ = [
+    "AIRFLOW",
+    "DagBag",
+    "ExecutorSafeguard",
+    "SecretsMasker",
+    "run",
+    "serialize",
+    "serialized",
+    "xcoms",
+]
 
 
 def run(dag: DAG, logical_date: datetime | None = None) -> Any:
