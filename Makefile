@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 CELERY := apache-airflow-providers-celery 'celery[redis]<5.7' psycopg2-binary asyncpg aiomysql mysqlclient
 READY := $(VENV)/.ready
 
-.PHONY: help demo test matrix smoke wheel soak real ui ui-test celery whole-index quota hard-days crash-sync clients contract-real audit bench bench-sync bench-emulator bench-xcom lint docs constraints clean
+.PHONY: help demo test matrix smoke wheel soak real ui ui-test celery writers whole-index quota hard-days crash-sync clients contract-real audit bench bench-sync bench-emulator bench-xcom lint docs constraints clean
 
 help: ## show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/'
@@ -50,6 +50,12 @@ celery: $(READY) ## many workers: Celery with Redis and PostgreSQL, and MariaDB 
 	@$(BIN)/python -m uv --quiet pip install --python .work/celery/venv/bin/python -c constraints.txt --editable '.[test]' \
 		$(CELERY)
 	@nice .work/celery/venv/bin/python -m tests.workers.run
+
+writers: $(READY) ## load Parquet as Hugging Face datasets, Spark (needs Java 17) and dlt write it (3 minutes)
+	@$(BIN)/python -m uv --quiet venv --allow-existing --python $(BIN)/python .work/writers/venv
+	@$(BIN)/python -m uv --quiet pip install --python .work/writers/venv/bin/python -c constraints.txt --editable '.[test]' \
+		datasets pyspark 'dlt[filesystem,parquet]'
+	@.work/writers/venv/bin/python -m pytest -m writers tests/writers
 
 whole-index: $(READY) ## delete 250,000 of 350,000 vectors, save and restore the rest, killed in between (10 minutes)
 	@$(BIN)/python -m tests.whole_index.run

@@ -18,7 +18,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError, Sourc
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.files import FETCH_BYTES, SourceFile, asking
 from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Position
-from airflow_provider_vectorize.ingest.records import FlawError, Row, parse, rounds_twice
+from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, FlawError, Row, parse, rounds_twice
 from airflow_provider_vectorize.ingest.sources import Files, Source, as_source
 
 Format = Literal["auto", "ndjson", "parquet"]
@@ -305,11 +305,10 @@ def _records(batch: Any, columns: Columns, partitions: Mapping[str, Any]) -> Ite
     others = [name for name in batch.schema.names if name != columns.values]
     rows = batch.select(others).to_pylist() if others else [{} for _ in range(len(batch))]
     for number, (row, array) in enumerate(zip(rows, values, strict=True)):
-        row[columns.values] = array
+        row[columns.values] = _from_json(array)  # as dlt writes a list that it is not to make a table of
         record = columns.record({**partitions, **row})
-        metadata = record.get("metadata")
-        if isinstance(metadata, str):  # as an export writes it, since the types may differ from row to row
-            record["metadata"] = _from_json(metadata)
+        if "metadata" in record:  # as an export writes it, since the types may differ from row to row
+            record["metadata"] = _from_json(record["metadata"])
         yield record if number in doubtful else Row(record)
 
 
@@ -372,11 +371,14 @@ def _partitions(path: str) -> dict[str, Any]:
     }
 
 
-def _from_json(text: str) -> Any:
+def _from_json(given: Any) -> Any:
+    # Unfolded, a text may take twenty times its bytes: no longer one than a line may be.
+    if not isinstance(given, str) or len(given) > MAX_LINE_BYTES:
+        return given
     try:
-        return orjson.loads(text)
+        return orjson.loads(given)
     except orjson.JSONDecodeError:
-        return text  # the checks say what is wrong with it
+        return given  # the checks say what is wrong with it
 
 
 def _given(columns: Columns | None) -> Any:

@@ -76,6 +76,7 @@ KINDS = {
     "list float32": lambda: pa.array(list(VALUES)),
     "list float64": lambda: pa.array(VALUES.astype(np.float64).tolist()),
     "large list float32": lambda: pa.array(list(VALUES), pa.large_list(pa.float32())),
+    "JSON in a text": lambda: pa.array(map(json.dumps, VALUES.astype(np.float64).tolist())),
     "list of integers": lambda: pa.array(np.arange(ROWS * 32).reshape(ROWS, 32).tolist()),
 }
 
@@ -86,6 +87,8 @@ class TestParquet:
         made = table(KINDS[kind]())
         pq.write_table(made, tmp_path / "a.parquet", row_group_size=30)
         rows = made.to_pylist()
+        if kind == "JSON in a text":
+            rows = [row | {"embedding": json.loads(row["embedding"])} for row in rows]
         text = "".join(json.dumps(row, default=float) + "\n" for row in rows)
         _, from_parquet = loaded(client, files(tmp_path / "a.parquet"))
         assert len(from_parquet) == ROWS
@@ -106,6 +109,18 @@ class TestParquet:
         assert item.data["values"].tolist() == [1.0, 2.0]
         del item.data["values"]
         assert item.data == {"id": "a", "namespace": "n", "metadata": {"k": [1]}}
+
+    @pytest.mark.parametrize(
+        "text",
+        ["[1.0, 2.0", "", "[" + "1," * 2**19 + "1]", "7", '{"a": 1}', '"[1.0]"'],
+        ids=["cut", "empty", "too long", "number", "object", "text"],
+    )
+    def test_a_text_that_holds_no_list_of_values_is_refused_as_any_other(self, tmp_path, text):
+        pq.write_table(table(pa.array([text] * ROWS)), tmp_path / "a.parquet")
+        with pytest.raises(FlawError, match="values must be a list of numbers, got"):
+            Checker(32, namespace=None, compact=True, max_bytes=10_000).check(
+                read(files(tmp_path / "a.parquet"))[0].data
+            )
 
     @pytest.mark.parametrize("line", [0, 1, 29, 30, 31, 59, 60, 99])
     def test_it_is_entered_at_a_row(self, tmp_path, line):
