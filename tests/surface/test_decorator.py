@@ -175,6 +175,23 @@ def test_a_generator_is_read_as_it_goes(emulator, client, load):
     assert len(list(client.list_vectors(INDEX))) == 6
 
 
+def test_ten_records_a_second_are_in_the_index_while_the_next_are_made(emulator, client, load):
+    """Far from a full request, they leave after ``flush_seconds``, and again."""
+    held, made = [], []
+
+    def generate():
+        while len(set(held)) < 3 and len(made) < 300:
+            made.append(f"v{len(made)}")
+            yield from vectors(made[-1])
+            threading.Event().wait(0.1)
+            held.append(len(list(client.list_vectors(INDEX))))
+
+    assert load(generate, flush_seconds=0.2).state == "success"
+    assert held == sorted(held)
+    assert 0 < held[-1] <= len(made) < 300
+    assert len(list(client.list_vectors(INDEX))) == len(made)
+
+
 class TestSync:
     @pytest.fixture
     def sync(self, dag, run_dag, tmp_path):
