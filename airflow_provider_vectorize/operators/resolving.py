@@ -41,8 +41,7 @@ def resolve_vectors(value: Any, context: Context) -> Any:
 def _of_each(values: Iterable[Any], context: Context) -> Iterator[Any]:
     for each in values:
         if is_resolvable(each):
-            found = _records(_refuse_none(each.resolve(context)))
-            yield from found.encode().splitlines() if isinstance(found, str) else found
+            yield from _flattened([_records(_refuse_none(each.resolve(context)))])
         else:
             yield each
 
@@ -55,9 +54,9 @@ def _records(value: Any) -> Any:
 
 def _flattened(items: Iterable[Any]) -> Iterator[Any]:
     for item in items:
-        if isinstance(item, str):
-            yield from item.encode().splitlines()
-        elif isinstance(item, Iterable) and not isinstance(item, bytes | Mapping) and not _is_table(item):
+        if isinstance(item, str | bytes):
+            yield from (item.encode() if isinstance(item, str) else item).splitlines()
+        elif isinstance(item, Iterable) and not isinstance(item, Mapping) and not _is_table(item):
             yield from item
         else:
             yield item

@@ -9,6 +9,7 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from airflow.providers.common.compat.sdk import task, task_group
 
@@ -17,6 +18,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.loads import LoadOptions
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.ingest import IngestOptions
+from airflow_provider_vectorize.operators.resolving import resolve_vectors
 from airflow_provider_vectorize.operators.vectorize import (
     VectorizeInsertOperator,
     VectorizeUpload,
@@ -67,6 +69,66 @@ class TestWhatItTakes:
         assert operator.upstream_task_ids == {"make"}
         assert run_dag(dag).state == "success"
         assert client.index_info(INDEX).vector_count == 3
+
+    def test_frames_that_tasks_return(self, emulator, client, dag, run_dag):
+        pandas = pytest.importorskip("pandas")
+        pytest.importorskip("pyarrow")  # by which Airflow keeps a frame in XCom
+        values = np.random.default_rng(7).standard_normal((3, 32))
+
+        @task
+        def embed(begin, width):
+            embeddings = list(values.astype(width))
+            return pandas.DataFrame(
+                {"doc": range(begin, begin + 3), "embedding": embeddings, "lang": "日本語"}
+            )
+
+        with dag:
+            floats, doubles = embed(10, "f4"), embed(20, "f8")
+            columns = {"id": "doc", "values": "embedding", "metadata": ["lang"]}
+            for name, given in {"one": floats, "list": [doubles, floats]}.items():
+                VectorizeUpsertOperator(task_id=name, index_name=INDEX, vectors=given, columns=columns)
+        ended = run_dag(dag)
+        assert ended.state == "success"
+        assert [ended.xcom(name, "report")["accepted"] for name in ("one", "list")] == [3, 6]
+        for begin in (10, 20):
+            found = {each.id: each for each in client.get_by_ids(INDEX, [str(begin + n) for n in range(3)])}
+            for n in range(3):
+                vector = found[str(begin + n)]
+                assert vector.metadata == {"lang": "日本語"}
+                assert (np.array(vector.values, "f4") == values[n].astype("f4")).all()
+
+    @pytest.mark.parametrize("alone", [True, False], ids=["alone", "in a list"])
+    @pytest.mark.parametrize(
+        "kind", ["records", "record", "text", "bytes", "table", "tables", "texts", "number"]
+    )
+    def test_whatever_a_task_returns_is_the_same_alone_and_in_a_list(self, alone, kind):
+        arrow = pytest.importorskip("pyarrow")
+        records = vectors("a", "b")
+        table, text = arrow.Table.from_pylist(records), ndjson(records)
+        lines = text.encode().splitlines()
+        returned, expected = {
+            "records": (records, records),
+            "record": (records[0], records[:1]),
+            "text": (text, lines),
+            "bytes": (text.encode(), lines),
+            "table": (table, [table]),
+            "tables": ([table, table], [table, table]),
+            "texts": ([text, text.encode()], lines * 2),
+            "number": (5, [5]),
+        }[kind]
+
+        class Output:
+            def resolve(self, context):
+                return returned
+
+            def iter_references(self):
+                return iter(())
+
+        found = resolve_vectors(Output() if alone else [Output()], {})
+        if alone and kind in ("text", "bytes", "table", "number"):
+            assert found is returned  # whole: it is told at a glance what it is
+        else:
+            assert list(found) == expected
 
     def test_mapped_vectors(self, emulator, client, dag, run_dag):
         @task
