@@ -11,6 +11,7 @@ from airflow.providers.common.compat.sdk import task
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.operators.vectors import VectorizeExportOperator
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
@@ -54,6 +55,29 @@ def test_a_path_of_pathlib_need_not_be_there_where_airflow_resolves_what_it_can(
         VectorizeExportOperator(task_id="export", index_name=INDEX, output_path=tmp_path / "out")
     assert run_dag(dag).state == "success"
     assert saved(tmp_path / "out") == ["a", "b", "c"]
+
+
+def test_nor_need_a_rejects_path_or_a_manifest_of_pathlib(client, emulator, dag, run_dag, tmp_path):
+    source = tmp_path / "in.ndjson"
+    source.write_text(ndjson([*vectors("d"), {"id": "bad"}]))
+    rejecting = {"index_name": INDEX, "on_invalid": "reject", "max_rejects": 1}
+    with dag:
+        VectorizeUpsertOperator(task_id="one", source=source, rejects_path=tmp_path / "one", **rejecting)
+        VectorizeUpsertOperator.partial(task_id="each", rejects_path=tmp_path / "each", **rejecting).expand(
+            source=[source]
+        )
+        VectorizeSyncOperator(
+            task_id="sync",
+            source=source,
+            manifest=tmp_path / "m",
+            rejects_path=tmp_path / "sync",
+            **rejecting,
+        )
+    assert run_dag(dag).state == "success"
+    for name in ("one", "each", "sync"):
+        [file] = (tmp_path / name).iterdir()
+        assert json.loads(file.read_text())["record"]["id"] == "bad"
+    assert list((tmp_path / "m").iterdir())
 
 
 def test_ids_of_a_task(client, dag, run_dag, tmp_path):
