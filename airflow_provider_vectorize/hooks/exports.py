@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Literal
 
 from airflow_provider_vectorize.hooks.base import ConnectedHook
-from airflow_provider_vectorize.index.export import ExportReport, Folder, Owner, export
+from airflow_provider_vectorize.index.export import ExportReport, Owner, export
+from airflow_provider_vectorize.index.files import Folder
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 from airflow_provider_vectorize.runtime.storage import Path, output_place
 from airflow_provider_vectorize.runtime.task import TaskRun

@@ -6,17 +6,15 @@ underscore keeps both out of globs. So whoever is killed goes on where it stoppe
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import logging
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from itertools import islice
-from typing import IO, Any, Literal
+from typing import Any, Literal
 
 import orjson
 
@@ -24,7 +22,7 @@ from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import OutputError, VectorizeError
 from airflow_provider_vectorize.client.limits import MAX_GET_IDS, MAX_LIST_PAGE
 from airflow_provider_vectorize.client.types import Vector
-from airflow_provider_vectorize.index.files import writing
+from airflow_provider_vectorize.index.files import Folder
 from airflow_provider_vectorize.index.pace import Pace, minutes
 from airflow_provider_vectorize.index.parts import PartWriter, part_writer
 
@@ -109,67 +107,6 @@ class _State:
     missing_ids: Sequence[str] = ()
     files: Sequence[Sequence[Any]] = ()
     finished: bool = False
-
-
-class Folder:
-    """The folder of an export.
-
-    :param fs: an fsspec filesystem.
-    :param path: path for that filesystem.
-    :param name: URI to show in messages.
-    """
-
-    def __init__(self, fs: Any, path: str, name: str) -> None:
-        self._fs = fs
-        self.path = path.rstrip("/")
-        self.name = name.rstrip("/")
-
-    def writing(self, file: str) -> AbstractContextManager[IO[bytes]]:
-        """Open a file to write, which is there once it is whole."""
-        return writing(self._fs, f"{self.path}/{file}", f"{self.name}/{file}")
-
-    def write(self, file: str, chunks: Iterable[bytes]) -> None:
-        """Write a file, whole."""
-        with self.writing(file) as out:
-            for chunk in chunks:
-                out.write(chunk)
-
-    def read(self, file: str) -> bytes | None:
-        """Read a file; None if it is not there."""
-        try:
-            with self._fs.open(f"{self.path}/{file}", "rb") as raw:
-                text: bytes = raw.read()
-        except FileNotFoundError:
-            return None
-        except Exception as error:
-            raise OutputError(
-                f"{self.name}/{file} cannot be read: {type(error).__name__}: {error}"
-            ) from error
-        return gzip.decompress(text) if file.endswith(".gz") else text
-
-    def names(self) -> list[str]:
-        """Give the names of what is in it."""
-        self._fs.invalidate_cache()
-        try:
-            return [str(each).rstrip("/").rpartition("/")[2] for each in self._fs.ls(self.path, detail=False)]
-        except FileNotFoundError:
-            return []
-        except Exception as error:
-            raise OutputError(f"{self.name} cannot be listed: {type(error).__name__}: {error}") from error
-
-    def size(self, file: str) -> int | None:
-        """Give the bytes of a file; None where the storage does not tell."""
-        try:
-            size: int | None = self._fs.size(f"{self.path}/{file}")
-        except Exception:  # noqa: BLE001  # foreign code, and nothing depends on it
-            return None
-        return size
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Remove files and folders."""
-        for name in names:
-            with suppress(FileNotFoundError):
-                self._fs.rm(f"{self.path}/{name}", recursive=True)
 
 
 def export(

@@ -16,7 +16,8 @@ import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import IngestAbortedError, OutputError
-from airflow_provider_vectorize.index.export import Folder, Owner, export
+from airflow_provider_vectorize.index.export import Owner, export
+from airflow_provider_vectorize.index.files import Folder
 from airflow_provider_vectorize.index.pace import Pace
 from airflow_provider_vectorize.ingest import ingest
 
@@ -154,7 +155,8 @@ class TestGoingOn:
         code = textwrap.dedent(f"""
             import threading, fsspec
             from airflow_provider_vectorize.client import VectorizeClient
-            from airflow_provider_vectorize.index.export import Folder, export
+            from airflow_provider_vectorize.index.export import export
+            from airflow_provider_vectorize.index.files import Folder
             from airflow_provider_vectorize.index.pace import Pace
 
             class Slow(VectorizeClient):

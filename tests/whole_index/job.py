@@ -13,7 +13,8 @@ import fsspec
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.index.delete import delete
-from airflow_provider_vectorize.index.export import Folder, export
+from airflow_provider_vectorize.index.export import export
+from airflow_provider_vectorize.index.files import Folder
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
 from airflow_provider_vectorize.ingest import IngestOptions, SourceFile, ingest
 from airflow_provider_vectorize.ingest.sources import Files
