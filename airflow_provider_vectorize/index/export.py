@@ -169,7 +169,7 @@ def export(
         if not state.finished:
             state = _list_ids(client, folder, state, pace, ids, id_prefix, part_vectors)
             for number in range(state.parts, -(-(state.listed or 0) // part_vectors)):
-                wanted = orjson.loads(folder.read(_ids_file(state, number)) or b"[]")
+                wanted = _ids_of_part(folder, state, number)
                 state = _save_part(client, folder, state, pace, number, wanted, writer)
             state = replace(state, finished=True)
             _note(folder, state)
@@ -324,6 +324,16 @@ def _save_part(
     _note(folder, state)
     log.info("Wrote %s: %d vectors, %d of %d so far", name, written, state.vectors, state.listed)
     return state
+
+
+def _ids_of_part(folder: Folder, state: _State, number: int) -> list[str]:
+    name = _ids_file(state, number)
+    text = folder.read(name)
+    if text is None:
+        _check_own(folder, state)  # who begins again takes it away
+        raise _refused(folder, f"{name} is gone, which says what is in part {number + 1}")
+    ids: list[str] = orjson.loads(text)
+    return ids
 
 
 def _ids_file(state: _State, number: int) -> str:

@@ -71,13 +71,13 @@ class Folder:
         try:
             with self._fs.open(f"{self.path}/{file}", "rb") as raw:
                 text: bytes = raw.read()
+            return gzip.decompress(text) if file.endswith(".gz") else text
         except FileNotFoundError:
             return None
         except Exception as error:
             raise OutputError(
                 f"{self.name}/{file} cannot be read: {type(error).__name__}: {error}"
             ) from error
-        return gzip.decompress(text) if file.endswith(".gz") else text
 
     def names(self) -> list[str]:
         """Give the names of what is in it."""

@@ -151,6 +151,21 @@ class TestGoingOn:
         assert sorted(each["id"] for each in saved(tmp_path)) == sorted(held.keys() - {"a-00248"})
         assert report.missing_ids == ("a-00248",)
 
+    @pytest.mark.parametrize("change", ["gone", "cut"])
+    def test_a_list_of_ids_that_was_lost_between_two_tries_is_no_shorter_export(
+        self, client, held, folder, tmp_path, change
+    ):
+        with pytest.raises(KeyboardInterrupt):
+            run(client, folder, pace=Interrupted(10))
+        [listed] = (tmp_path / "out" / "_ids").glob("*-000002.json.gz")
+        if change == "gone":
+            listed.unlink()
+        else:
+            listed.write_bytes(listed.read_bytes()[:20])
+        says = {"gone": r"_ids/.* is gone, .* part 2. Give an empty folder", "cut": r"_ids/.* cannot be read"}
+        with pytest.raises(OutputError, match=says[change]):
+            run(client, folder)
+
     def test_killed_by_sigkill(self, emulator, client, held, folder, tmp_path):
         code = textwrap.dedent(f"""
             import threading, fsspec
