@@ -26,7 +26,7 @@ from airflow_provider_vectorize.operators.vectorize import (
 )
 from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
-from tests.versions import serialized
+from tests.versions import AIRFLOW, serialized
 
 
 @pytest.fixture
@@ -73,6 +73,8 @@ class TestWhatItTakes:
     def test_frames_that_tasks_return(self, emulator, client, dag, run_dag):
         pandas = pytest.importorskip("pandas")
         pytest.importorskip("pyarrow")  # by which Airflow keeps a frame in XCom
+        if AIRFLOW < (3,) and pandas.DataFrame.__module__ == "pandas":
+            pytest.skip("Airflow 2 keeps no frame of pandas 3 in XCom")
         values = np.random.default_rng(7).standard_normal((3, 32))
 
         @task
