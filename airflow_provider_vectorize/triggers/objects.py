@@ -40,7 +40,8 @@ class _Store:
         return await asyncio.shield(look)
 
 
-_stores: dict[tuple[asyncio.AbstractEventLoop, str], _Store] = {}
+#: By the filesystem: Airflow makes one for each storage and connection, and not every one can be written down.
+_stores: dict[tuple[asyncio.AbstractEventLoop, int], _Store] = {}
 
 
 class VectorizeObjectTrigger(BaseTrigger):
@@ -114,8 +115,7 @@ class VectorizeObjectTrigger(BaseTrigger):
     async def _look(self) -> Any:
         # Airflow's connections are looked up here, which only its own threads may do.
         places = await sync_to_async(places_of)(self.source)
-        keys = {(asyncio.get_running_loop(), str(place.fs.to_json())) for place in places}
-        key = min(keys, key=lambda each: each[1])
+        key = (asyncio.get_running_loop(), min((id(place.fs) for place in places), default=0))
         store = _stores.setdefault(key, _Store())
         store.users += 1
         try:

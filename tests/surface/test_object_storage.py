@@ -94,7 +94,8 @@ def test_a_missing_object_is_named(emulator, s3, dag, run_dag):
     assert "s3://embeddings/missing.ndjson does not exist" in ended.log
 
 
-def test_the_sensor_sees_an_object_that_arrives_later(emulator, s3, dag, run_dag):
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_the_sensor_sees_an_object_that_arrives_later(emulator, s3, dag, run_dag, deferrable):
     body = ndjson(vectors("late")).encode()
     threading.Timer(1.0, lambda: s3.put_object(Bucket=BUCKET, Key="late/x.ndjson", Body=body)).start()
     ended = run(
@@ -102,8 +103,9 @@ def test_the_sensor_sees_an_object_that_arrives_later(emulator, s3, dag, run_dag
         dag,
         run_dag,
         "s3://mine@embeddings/late/*.ndjson",
-        poke_interval=0.2,
+        poke_interval=1,
         timeout=20,
+        deferrable=deferrable,
     )
     assert ended.state == "success"
     assert ids(emulator) == ["late"]
