@@ -9,7 +9,12 @@ from typing import Any, TypeVar
 
 import orjson
 
-from airflow_provider_vectorize.client.errors import UnexpectedAnswerError, VectorizeApiError, api_error_class
+from airflow_provider_vectorize.client.errors import (
+    RateLimitError,
+    UnexpectedAnswerError,
+    VectorizeApiError,
+    api_error_class,
+)
 from airflow_provider_vectorize.client.limits import MAX_MUTATION_ID_CHARS
 from airflow_provider_vectorize.client.types import Mutation
 
@@ -94,7 +99,7 @@ def parse_answer(
     """
     envelope = _object(content)
     errors = _objects(envelope.get("errors"))
-    if 200 <= status < 300 and envelope.get("success") is True and not errors:
+    if 200 <= status < 300 and envelope.get("success") is True and not envelope.get("errors"):
         messages = tuple(clean(_say(item)) for item in _objects(envelope.get("messages")))
         return Answer(operation, envelope.get("result"), messages, attempts)
 
@@ -128,7 +133,7 @@ def parse_answer(
         documentation_url=clean(first.get("documentation_url")) or None,
         pointer=clean(source.get("pointer")) or None if isinstance(source, dict) else None,
         ray_id=ray_id or None,
-        retry_after=_seconds(headers.get("Retry-After")) if status == 429 else None,
+        retry_after=_seconds(headers.get("Retry-After")) if issubclass(kind, RateLimitError) else None,
     )
 
 

@@ -294,9 +294,9 @@ class VectorizeClient:
         while True:
             answer = self._call("list_vectors", "GET", index_name, "/list", params=params)
             yield from answer.items(_id, "vectors")
-            if not answer.result.get("isTruncated"):
-                return
             cursor = answer.result.get("nextCursor")
+            if not answer.result.get("isTruncated", cursor):
+                return
             if not isinstance(cursor, str) or not cursor:
                 raise answer.unusable("the list goes on, and there is no cursor to follow")
             if cursor in cursors:

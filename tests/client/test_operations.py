@@ -216,6 +216,12 @@ def test_list_vectors_follows_the_pages(client, api):
     ]
 
 
+def test_list_vectors_follows_a_cursor_also_where_the_page_does_not_say_that_it_is_cut(client, api):
+    pages = [{"vectors": [{"id": "a"}], "nextCursor": "c1"}, {"vectors": [{"id": "b"}], "nextCursor": None}]
+    api.get(f"{BASE}/docs/list", [{"json": ok(page)} for page in pages])
+    assert list(client.list_vectors("docs")) == ["a", "b"]
+
+
 def test_list_vectors_does_not_go_round_in_circles(client, api):
     api.get(f"{BASE}/docs/list", json=ok({"vectors": [], "isTruncated": True, "nextCursor": "same"}))
     with pytest.raises(UnexpectedAnswerError, match="read before"):

@@ -105,6 +105,18 @@ def test_a_retry_after_that_is_no_whole_number_is_ignored(client, api, time, hea
     assert time.now - 1_000.0 <= 1
 
 
+@pytest.mark.parametrize("status", [400, 429, 503])
+def test_the_pressure_on_an_index_may_ask_for_a_pause_whatever_its_status(client, api, time, status):
+    pressure = {
+        "status_code": status,
+        "json": failure(40041, "Too Many Requests"),
+        "headers": {"Retry-After": "120"},
+    }
+    api.post(f"{BASE}/docs/upsert", [pressure, {"json": ok({"mutationId": "m"})}])
+    client.upsert("docs", b"{}\n")
+    assert time.now - 1_000.0 >= 120
+
+
 THROTTLES = {
     "429": {"status_code": 429},
     "Retry-After: 0": {"status_code": 429, "headers": {"Retry-After": "0"}},

@@ -414,6 +414,13 @@ def test_success_beside_errors_is_none(client, api):
         client.upsert("docs", b"{}\n")
 
 
+@pytest.mark.parametrize("said", [["not today"], {"code": 1}, "not today", 1])
+def test_success_beside_errors_of_another_shape_is_none_either(client, api, said):
+    api.post(f"{BASE}/docs/upsert", json=ok({"mutationId": "m"}, errors=said))
+    with pytest.raises(errors.UnexpectedAnswerError, match="does not say success"):
+        client.upsert("docs", b"{}\n")
+
+
 # The clock of an exchange
 
 
