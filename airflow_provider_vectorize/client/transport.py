@@ -247,7 +247,7 @@ class Transport:
                 settings = self.session.merge_environment_settings(
                     prepared.url, proxies, True, self.session.verify, None
                 )
-                timeout = (min(CONNECT_TIMEOUT, self.timeout, left), self.timeout)
+                timeout = (min(CONNECT_TIMEOUT, self.timeout, left), min(self.timeout, left))
                 with self.session.send(
                     prepared, timeout=timeout, allow_redirects=False, **settings
                 ) as response:

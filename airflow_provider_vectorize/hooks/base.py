@@ -12,6 +12,9 @@ from airflow_provider_vectorize.connection import ConnectionSettings
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.waiting import refuse_to_sleep
 
+#: Seconds that the last look of a wait may take, and then the deletion of its sentinel.
+LAST_LOOK_SECONDS = 3.0
+
 
 class ConnectedHook(BaseHook):
     """What the parts of :class:`~airflow_provider_vectorize.hooks.vectorize.VectorizeHook` stand on."""
@@ -80,9 +83,13 @@ class ConnectedHook(BaseHook):
             message += f" The default index {settings.index_name!r} is not among them."
         return True, message
 
-    def polling_client(self) -> VectorizeClient:
-        """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt."""
-        return self.settings.client(max_attempts=1, sleep=refuse_to_sleep, renew=self._read_secret)
+    def polling_client(self, seconds: float) -> VectorizeClient:
+        """Make a client for polling: one attempt a call, no sleep; the next look is the next attempt.
+
+        :param seconds: length of the wait. Its last look begins then, and an answer that drips does not hold it up.
+        """
+        client = self.settings.client(max_attempts=1, sleep=refuse_to_sleep, renew=self._read_secret)
+        return client.within(seconds=seconds + LAST_LOOK_SECONDS)
 
     def _read_secret(self) -> str:
         # Somebody may have replaced it since.

@@ -11,16 +11,13 @@ from typing import Any
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, WaitAbortedError
 from airflow_provider_vectorize.client.types import Mutation
-from airflow_provider_vectorize.hooks.base import ConnectedHook
+from airflow_provider_vectorize.hooks.base import LAST_LOOK_SECONDS, ConnectedHook
 from airflow_provider_vectorize.ingest import Report
 from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
 
 Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
-
-#: Seconds that the last look of a wait may take.
-LAST_LOOK_SECONDS = 3.0
 
 
 class WaitMethods(ConnectedHook):
@@ -88,8 +85,7 @@ class WaitMethods(ConnectedHook):
         :raises WaitAbortedError: ``stop`` was set.
         """
         stop = stop or threading.Event()
-        # The last look begins at the deadline; an answer that drips must not hold it up for long.
-        client = self.polling_client().within(seconds=timeout + LAST_LOOK_SECONDS)
+        client = self.polling_client(timeout)
         deadline = time.monotonic() + timeout
         until = datetime.now(UTC) + timedelta(seconds=timeout)
         try:
@@ -113,8 +109,8 @@ class WaitMethods(ConnectedHook):
         if wait.sentinel is None or wait.fencer.refused is not None:
             return
         try:
-            client = self.settings.client(max_attempts=2, sleep=sleep_briefly)
-            client.delete_by_ids(wait.index_name, [wait.sentinel.id])
+            client = self.settings.client(max_attempts=2, sleep=sleep_briefly, renew=self._read_secret)
+            client.within(seconds=LAST_LOOK_SECONDS).delete_by_ids(wait.index_name, [wait.sentinel.id])
         except Exception as error:  # noqa: BLE001  # the connection may be gone, too
             self.log.warning(
                 "Index %r: the sentinel %s could not be deleted: %s", wait.index_name, wait.sentinel.id, error

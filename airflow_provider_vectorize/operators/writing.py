@@ -220,7 +220,7 @@ class VectorizeWrite(TellsLineage):
             self.hook.finish_wait(
                 wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=run.stop
             )
-        elif not wait.look(self.hook.polling_client()):
+        elif not wait.look(self.hook.polling_client(self.completion_timeout)):
             arguments = deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout)
             if loaded:
                 arguments["kwargs"] = {"loaded": {**loaded, "rejected": report["rejected"]}}

@@ -329,7 +329,7 @@ class VectorizeMutationSensor(BaseSensorOperator):
             sentinel=self.sentinel,
             run=self._run,
         )
-        self._client = self.hook.polling_client()
+        self._client = self.hook.polling_client(self.timeout)
         return self._run
 
     def _defer(self, timeout: float, deadline: float | None = None) -> None:

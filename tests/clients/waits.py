@@ -63,7 +63,7 @@ def by_deferring(client: VectorizeClient, sentinel: bool = False) -> Counter[str
         hook = VectorizeHook()
         report = hook.upsert(INDEX, vectors=[record(number)])
         wait = hook.begin_wait(INDEX, [report.target()], sentinel=sentinel)
-        wait.look(hook.polling_client())
+        wait.look(hook.polling_client(SECONDS))
         return wait
 
     async def upsert_and_wait(number: int) -> str:

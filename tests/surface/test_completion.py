@@ -9,9 +9,11 @@ import pytest
 from airflow_provider_vectorize import waiting
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.hooks import base
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
+from airflow_provider_vectorize.triggers import vectorize
 from airflow_provider_vectorize.visibility import Probe, Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
@@ -155,6 +157,23 @@ def test_nor_does_the_uploads_own_wait(emulator, client, dag, run_dag, deferrabl
     assert sentinels(emulator, client) == []
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_an_answer_that_drips_does_not_hold_up_the_deadline(emulator, dag, run_dag, monkeypatch, deferrable):
+    monkeypatch.setattr(base, "LAST_LOOK_SECONDS", 0.2)
+    emulator.add_faults([{"operation": "index_info", "times": 100, "kind": "drip", "seconds": 1}])
+    with dag:
+        upsert(sentinel=True, deferrable=deferrable, completion_timeout=0.5)
+        VectorizeMutationSensor(task_id="wait", mutation_id="m", poke_interval=0.1, timeout=0.5)
+    monkeypatch.setattr(vectorize, "grace", lambda _: 0.2)
+    ended = run_dag(dag)
+    for task_id in ("upsert", "wait"):
+        [instance] = ended.tasks[task_id]
+        assert instance.state == "failed"
+        # A whole answer takes minutes.
+        assert (instance.end_date - instance.start_date).total_seconds() < 60
+    assert "Could not look at index" in ended.log
+
+
 class TestDeletingASentinel:
     """It comes after the proof: whatever goes wrong, the wait stays green."""
 
@@ -171,6 +190,7 @@ class TestDeletingASentinel:
             {"kind": "status", "status": 503},
             {"kind": "status", "status": 429, "retry_after": 300},
             {"kind": "reset"},
+            {"kind": "drip", "seconds": 0.5},
         ],
         ids=str,
     )

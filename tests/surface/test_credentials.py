@@ -53,6 +53,17 @@ def test_a_token_that_is_replaced_during_a_load_is_read_again_and_the_load_goes_
     assert len(list(hook.conn.list_vectors(INDEX))) == 100
 
 
+def test_a_token_that_is_replaced_during_a_wait_deletes_its_sentinel(emulator, connect):
+    connect(TOKEN)
+    hook = VectorizeHook()
+    report = hook.upsert(INDEX, vectors=vectors("a"))
+    wait = hook.begin_wait(INDEX, [report.target()], sentinel=True)
+    connect(NEW)
+    emulator.revoke(TOKEN)
+    hook.delete_sentinel(wait)
+    assert [row["status"] for row in emulator.log() if row["operation"] == "delete_by_ids"] == [401, 200]
+
+
 def test_a_load_whose_token_is_revoked_for_good_fails_and_says_how_far_it_came(emulator, connect):
     def source():
         for number in range(40):
