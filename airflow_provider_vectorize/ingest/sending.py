@@ -83,7 +83,7 @@ class Window:
         self._pending.append(sending)
         try:
             sending.start()
-        except RuntimeError:  # no thread could be made
+        except (RuntimeError, MemoryError):  # no thread could be made
             self._pending.pop()
             raise
 

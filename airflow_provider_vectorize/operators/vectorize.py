@@ -158,12 +158,12 @@ class VectorizeUpload(VerifiesUpload):
         checked: dict[str, Any] = {**self._options()}
         del checked["namespace"], checked["rejects_path"], checked["columns"], checked["format"]
         one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
-        if columns is not None:
-            try:
+        try:
+            IngestOptions(operation=self.operation, **checked)
+            if columns is not None:
                 Columns(columns)
-            except InvalidArgumentError as error:
-                raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
-        IngestOptions(operation=self.operation, **checked)
+        except InvalidArgumentError as error:
+            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
         if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "

@@ -200,8 +200,13 @@ class WaitMemory:
         self._mark = Sentinel.of(None, wait.targets).mark
 
     def restore(self) -> None:
-        """Take up what was remembered."""
-        state = None if self._store is None else self._store.get(WAIT_KEY)
+        """Take up what was remembered. A failure is logged: the wait does without."""
+        try:
+            state = None if self._store is None else self._store.get(WAIT_KEY)
+        except Exception as error:  # noqa: BLE001  # stores are foreign code
+            log.warning("What earlier pokes have written cannot be read: %r", error)
+            self._wait.fencer.forget()
+            return
         if isinstance(state, dict) and state.get("mark") == self._mark:
             self._wait.fences.extend(state["fences"])
         if self._store is None:
@@ -215,10 +220,14 @@ class WaitMemory:
             self._wait.fencer.forget()
 
     def save(self) -> None:
-        """Remember; once all is seen, forget."""
+        """Remember; once all is seen, forget. A failure is logged, as above."""
         if self._store is None:
             return
-        if self._wait.done:
-            self._store.delete(WAIT_KEY)
-        elif self._wait.fences:
-            self._store.set(WAIT_KEY, {"mark": self._mark, "fences": list(self._wait.fences)[-MAX_FENCES:]})
+        try:
+            if self._wait.done:
+                self._store.delete(WAIT_KEY)
+            elif self._wait.fences:
+                fences = list(self._wait.fences)[-MAX_FENCES:]
+                self._store.set(WAIT_KEY, {"mark": self._mark, "fences": fences})
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("What this poke has written cannot be remembered: %r", error)

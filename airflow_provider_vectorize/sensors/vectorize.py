@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -41,11 +42,32 @@ if TYPE_CHECKING:
 #: Airflow's loop without its check of who calls: 2.11 takes a call by a subclass for one from outside a task.
 _poke_until_done = inspect.unwrap(BaseSensorOperator.execute)
 
+#: Bytes of JSON that the source of a trigger takes at most: its row holds 65,535 on MySQL, encrypted.
+MAX_SOURCE_BYTES = 40_000
 #: A mutation id, or the report of an upload.
 MutationId = str | Mapping[str, Any]
 
 
-class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
+class _EndsWhenKilled(BaseSensorOperator):
+    """A sensor that sleeps on the event that its ``on_kill`` sets."""
+
+    _run: TaskRun | None = None
+
+    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
+        # What Airflow would sleep through, so that a task that is told to stop ends at once.
+        pause = float(super()._get_next_poke_interval(*args, **kwargs))
+        if self.reschedule or self._run is None:
+            return pause
+        if self._run.stop.wait(pause):
+            raise WaitAbortedError(f"The wait was told to stop. {self._so_far()}")
+        return 0.0
+
+    def _so_far(self) -> str:
+        """Say what is done already."""
+        raise NotImplementedError
+
+
+class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
     """Wait until an object (or every path of a list, or a match for a glob) is there, then upsert it.
 
     Returns the mutation id, and pushes the ``report``, as
@@ -57,7 +79,8 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         file matches. Templated.
     :param settled_seconds: where files grow in their place: for so long their sizes and marks must not have changed;
         default 0. Not in ``reschedule`` mode.
-    :param deferrable: wait in the triggerer, for the source and for the upload's own wait.
+    :param deferrable: wait in the triggerer, for the source and for the upload's own wait. For paths of more than
+        40,000 bytes together the wait is in the worker.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`
     without ``vectors``, and of a sensor, with Airflow's defaults: ``poke_interval`` (60 s), ``timeout`` (7 days),
@@ -108,7 +131,9 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
         from airflow_provider_vectorize.runtime.storage import Settling, described
+        from airflow_provider_vectorize.runtime.task import TaskRun
 
+        self._run = TaskRun.begin(context)
         push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
             return self.write(context)  # which knows what to do with nothing
@@ -146,12 +171,19 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         """Go on after a deferral: ``soft_fail`` is not for the upload, so it is not for all that follows."""
         return BaseOperator.resume_execution(self, next_method, next_kwargs, context)
 
+    def _so_far(self) -> str:
+        return "Nothing was uploaded"
+
     def _defer(self) -> None:
         from airflow_provider_vectorize.triggers.objects import GRACE_SECONDS, VectorizeObjectTrigger
 
-        source = self.source if isinstance(self.source, list | tuple) else [self.source]
+        listed = self.source if isinstance(self.source, list | tuple) else [self.source]
+        source = [dict(path) if isinstance(path, Mapping) else str(path) for path in listed]
+        if len(json.dumps(source)) > MAX_SOURCE_BYTES:
+            self.log.warning("The triggerer cannot be given %d paths, so the wait goes on here", len(source))
+            return
         trigger = VectorizeObjectTrigger(
-            source=[dict(path) if isinstance(path, Mapping) else str(path) for path in source],
+            source=source,
             deadline=time.time() + self.timeout,
             poll_interval=self.poke_interval,
             settled_seconds=self.settled_seconds,
@@ -161,7 +193,7 @@ class VectorizeUpsertSensor(VectorizeUpload, BaseSensorOperator):
         self.defer(trigger=trigger, method_name="object_found", timeout=backstop)
 
 
-class VectorizeMutationSensor(BaseSensorOperator):
+class VectorizeMutationSensor(_EndsWhenKilled):
     """Wait until writes can be seen in the index, and prove it.
 
     It never ends early, whoever else writes to the index. It finds the ``report`` of an upload by itself among the
@@ -209,7 +241,6 @@ class VectorizeMutationSensor(BaseSensorOperator):
         # Airflow has made seconds of them.
         interval(self.task_id, "poke_interval", self.poke_interval)
         seconds(self.task_id, "timeout", self.timeout)
-        self._run: TaskRun | None = None
         self._until: datetime | None = None
 
     @cached_property
@@ -306,6 +337,9 @@ class VectorizeMutationSensor(BaseSensorOperator):
         if self._run is not None:
             self._run.stop.set()
 
+    def _so_far(self) -> str:
+        return f"The write was accepted: {self._wait.status()}"
+
     def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
         from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
@@ -347,14 +381,3 @@ class VectorizeMutationSensor(BaseSensorOperator):
             first = getattr(context["ti"], "get_first_reschedule_date", None)
             begun = None if first is None else first(context) or begun
         return begun and begun + timedelta(seconds=self.timeout)
-
-    def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
-        # What Airflow would sleep through, so that a task that is told to stop ends at once.
-        pause = float(super()._get_next_poke_interval(*args, **kwargs))
-        if self.reschedule or self._run is None:
-            return pause
-        if self._run.stop.wait(pause):
-            raise WaitAbortedError(
-                f"The wait was told to stop. The write was accepted: {self._wait.status()}"
-            )
-        return 0.0

@@ -9,6 +9,7 @@ import pytest
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, TransportError
 from airflow_provider_vectorize.ending import Ending, State
+from airflow_provider_vectorize.ingest import sending
 from airflow_provider_vectorize.ingest.chunks import Chunk, Entry
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.sending import GRACE_SECONDS, JOIN_SECONDS, Window
@@ -110,6 +111,18 @@ def test_an_outcome_is_dealt_with_before_its_place_is_given_away():
     assert list(outcomes) == []
     window.send(chunk(1))
     assert [each.number for each in window.drain()] == [1]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, MemoryError])
+def test_a_chunk_for_which_no_thread_can_be_made_is_not_waited_for(monkeypatch, error):
+    def start(_):
+        raise error("can't start new thread")
+
+    window = Window(Courier(), 1, Ending())
+    monkeypatch.setattr(sending._Sending, "start", start)
+    with pytest.raises(error):
+        window.send(chunk(0))
+    assert list(window.drain()) == []
 
 
 def test_two_chunks_that_share_an_id_are_never_under_way_together():

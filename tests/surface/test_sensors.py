@@ -7,13 +7,15 @@ import json
 import threading
 import time
 from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import XComArg, task
 
 from airflow_provider_vectorize.client import VectorizeClient, limits
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError, WaitAbortedError
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 from airflow_provider_vectorize.sensors.vectorize import (
     VectorizeMutationSensor,
@@ -22,6 +24,7 @@ from airflow_provider_vectorize.sensors.vectorize import (
 from airflow_provider_vectorize.triggers import objects
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.visibility import Probe, Target, digest
+from airflow_provider_vectorize.waiting import Wait
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
 from tests.versions import AIRFLOW, ExecutorSafeguard
 
@@ -461,6 +464,26 @@ class TestLookingForReports:
         assert ti.asked == [(["upsert"], 0), (["upsert"], None), (["above"], None)]
 
 
+class TestMemoryOfAWait:
+    """A store that is down costs a proof, and never the wait."""
+
+    class Down:
+        def get(self, key):
+            raise OSError("the store is down")
+
+        set = delete = lambda self, *_: self.get("")
+
+    def test_a_store_that_is_down_is_logged_only(self, caplog):
+        wait = Wait(INDEX, [Target("m")])
+        memory = TaskRun({"task_state_store": self.Down()}).memory(wait)
+        memory.restore()
+        wait.fences.append("f")
+        memory.save()
+        wait.pending = []
+        memory.save()
+        assert caplog.text.count("the store is down") == 3
+
+
 class TestUpsertSensor:
     def run(self, dag, run_dag, source, **kwargs):
         settings = {"task_id": "upsert", "index_name": INDEX, "poke_interval": 0.1, "timeout": 20}
@@ -542,6 +565,13 @@ class TestUpsertSensor:
         )
         assert ended.task_state("upsert") == "failed"
 
+    def test_a_kill_ends_the_waiting_at_once(self, tmp_path):
+        waits = VectorizeUpsertSensor(task_id="upsert", source=str(tmp_path / "never"), poke_interval=60)
+        looked = threading.Timer(0.5, waits.on_kill)
+        looked.start()
+        with pytest.raises(WaitAbortedError, match=r"told to stop\. Nothing was uploaded"):
+            waits.execute({"ti": SimpleNamespace(try_number=1, max_tries=0, xcom_push=lambda *_, **__: None)})
+
     def test_vectors_are_for_the_operator(self, dag):
         with dag, pytest.raises(InvalidArgumentError, match="for vectors use the operator"):
             VectorizeUpsertSensor(task_id="upsert", source="x", vectors=[])
@@ -589,6 +619,16 @@ class TestWaitingForTheSourceInTheTriggerer:
         assert ended.task_state("upsert") == state
         assert ended.tasks["upsert"][0].try_number == 1
         assert "never.ndjson" in ended.log
+
+    def test_more_paths_than_the_row_of_a_trigger_has_room_for_are_waited_for_in_the_worker(
+        self, emulator, dag, run_dag, tmp_path
+    ):
+        with dag:
+            self.sensor([str(tmp_path / f"{number:0200}") for number in range(200)], timeout=0.5)
+        ended = run_dag(dag)
+        assert ended.task_state("upsert") == "failed"
+        assert "The triggerer cannot be given 200 paths" in ended.log
+        assert "running trigger in line" not in ended.log
 
     def test_an_upload_that_fails_is_red_whatever_the_options_of_the_sensor(
         self, emulator, dag, run_dag, tmp_path

@@ -405,7 +405,7 @@ def test_vectors_in_partial_are_refused(dag):
 )
 def test_an_option_that_cannot_work_is_named_at_parse_time(dag, option):
     [name] = option
-    with dag, pytest.raises(InvalidArgumentError, match=name):
+    with dag, pytest.raises(InvalidArgumentError, match=f"task 'upsert': {name}"):
         VectorizeUpsertOperator(task_id="upsert", index_name=INDEX, vectors=vectors("a"), **option)
 
 
