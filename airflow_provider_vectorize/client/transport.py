@@ -232,8 +232,8 @@ class Transport:
 
         :raises TransportError: no answer arrived.
         """
+        left = self.deadline - self.clock()  # before the check, after which it is more than 0
         self._check(name)
-        left = self.deadline - self.clock()
         line = Line(
             self.timeout,
             min(left, WHOLE_TIMEOUTS * self.timeout + len(request.data or b"") / SLOWEST_BYTES_PER_SECOND),

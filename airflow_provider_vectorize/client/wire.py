@@ -175,9 +175,16 @@ def _limited(pool: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
     return type(pool.__name__, (pool,), {"ConnectionCls": connection})
 
 
+class _Session(requests.Session):
+    """A session that does not look where a redirect leads: none is followed, and there may be anything."""
+
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Give none."""
+
+
 def new_session() -> requests.Session:
     """Make a session whose requests keep to the time limits, and which :meth:`VectorizeClient.abort` can cut."""
-    session = requests.Session()
+    session = _Session()
     session.mount("https://", LimitedAdapter())
     session.mount("http://", LimitedAdapter())
     return session

@@ -448,6 +448,16 @@ def raw_server():
         yield serve
 
 
+@pytest.mark.parametrize("place", [b"http://\xff\xfe/", b"http://[::bad/", b"//"])
+def test_where_a_redirect_leads_is_not_even_looked_at(raw_server, place):
+    def redirect(connection):
+        connection.recv(1 << 16)
+        connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: %s\r\nContent-Length: 0\r\n\r\n" % place)
+
+    with pytest.raises(errors.UnexpectedAnswerError, match="redirects are not followed"):
+        VectorizeClient(ACCOUNT, TOKEN, base_url=raw_server(redirect), max_attempts=1).list_indexes()
+
+
 @pytest.mark.parametrize("mutation_id", ["m-1\n", "m\n1", "m 1", "m\x1b1", "m" * 37, ""])
 def test_a_mutation_id_that_is_none_is_refused(raw_server, mutation_id):
     answer = json.dumps(ok({"mutationId": mutation_id})).encode()
