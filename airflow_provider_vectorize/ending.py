@@ -83,3 +83,22 @@ class Ending:
             finally:
                 with self.changed:
                     self._cuts.remove(cut)
+
+    @contextmanager
+    def cutting_reads(self) -> Iterator[None]:
+        """Come to ``OVER`` as soon as the state is ``STOPPING``: who reads here cannot see to that itself."""
+        done = threading.Event()
+
+        def watch() -> None:
+            while self.state < State.STOPPING:
+                if done.wait(LOOK_SECONDS):
+                    return
+            self.come_to(State.OVER)
+
+        watcher = threading.Thread(target=watch, name="vectorize-stop", daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            done.set()
+            watcher.join()

@@ -11,6 +11,7 @@ from typing import Any
 from airflow_provider_vectorize.client import limits
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, WaitAbortedError
 from airflow_provider_vectorize.client.types import Mutation
+from airflow_provider_vectorize.ending import Ending
 from airflow_provider_vectorize.hooks.base import LAST_LOOK_SECONDS, ConnectedHook
 from airflow_provider_vectorize.ingest import Report
 from airflow_provider_vectorize.runtime.task import TaskRun
@@ -85,11 +86,15 @@ class WaitMethods(ConnectedHook):
         :raises WaitAbortedError: ``stop`` was set.
         """
         stop = stop or threading.Event()
-        client = self.polling_client(timeout)
+        ending = Ending(stop=stop)
+        client = self.polling_client(timeout).within(ending)
         deadline = time.monotonic() + timeout
         until = datetime.now(UTC) + timedelta(seconds=timeout)
         try:
-            while not wait.look(client):
+            while True:
+                with ending.cutting_reads():
+                    if wait.look(client):
+                        return
                 now = time.monotonic()
                 if now >= deadline:
                     raise wait.timed_out(timeout)

@@ -73,7 +73,8 @@ def ingest(
     :param progress: called with the report so far whenever more was settled; while the source is waited for, that is
         in a thread of the load, and so are the checkpoint, the follower and ``pace``. Never two of them at a time.
     :param stop: ends the load when set, from any thread: nothing is begun and no wait goes on, requests under way are
-        given 1.5 seconds and then cut, the checkpoint is stored. A read of the source that hangs is not interrupted.
+        given 1.5 seconds (reads none) and then cut, the checkpoint is stored. A read of the source that hangs is not
+        interrupted.
     :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
         record can be known to differ from what the index will show.
     :param follower: may leave records out, and is told of all that is sent.
@@ -91,7 +92,8 @@ def ingest(
     ending = Ending(stop=stop)
     client = client.within(ending)
     source = as_source(records)
-    index = client.get_index(index_name)
+    with ending.cutting_reads():
+        index = client.get_index(index_name)
     if options.operation != "delete":  # which has counted its ids, and said so
         by = "" if connection is None else f", by connection {connection!r}"
         log.info("Loading %s into index %r, %d dimensions%s", source.extent, index_name, index.dimensions, by)
@@ -308,7 +310,8 @@ class Load:
         probes: list[Probe] = []
         if last is not None:
             if self.choose_probes is not None:
-                probes = self.choose_probes(last, self._sent, self._account.sent_before)
+                with self._ending.cutting_reads():
+                    probes = self.choose_probes(last, self._sent, self._account.sent_before)
             fence = self._send_alone(last)
         if fence is None or not fence.mutations:
             # Nothing of it was accepted, so the fence is the last record that was, once more.

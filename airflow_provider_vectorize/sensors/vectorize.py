@@ -280,7 +280,7 @@ class VectorizeMutationSensor(_EndsWhenKilled):
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
         """Look. An error that may pass says nothing, and the wait goes on."""
-        with fail_fast():
+        with fail_fast(), self._ending.cutting_reads():
             if self._wait.look(self._client):
                 return True
         if self.deferrable:
@@ -341,6 +341,7 @@ class VectorizeMutationSensor(_EndsWhenKilled):
         return f"The write was accepted: {self._wait.status()}"
 
     def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
+        from airflow_provider_vectorize.ending import Ending
         from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
 
@@ -363,7 +364,8 @@ class VectorizeMutationSensor(_EndsWhenKilled):
             sentinel=self.sentinel,
             run=self._run,
         )
-        self._client = self.hook.polling_client(self.timeout)
+        self._ending = Ending(stop=self._run.stop)
+        self._client = self.hook.polling_client(self.timeout).within(self._ending)
         return self._run
 
     def _defer(self, timeout: float, deadline: float | None = None) -> None:

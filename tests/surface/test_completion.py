@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
 
 import pytest
 
 from airflow_provider_vectorize import waiting
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeError, WaitAbortedError
 from airflow_provider_vectorize.hooks import base
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectorize import VectorizeInsertOperator, VectorizeUpsertOperator
@@ -224,6 +225,26 @@ class TestHook:
         assert report.accepted == 2
         hook.wait_for_mutation(INDEX, report, poll_interval=0.05, timeout=10)
         assert hook.conn.index_info(INDEX).vector_count == 2
+
+    @pytest.mark.parametrize("operation", ["get_index", "get_by_ids"])
+    def test_a_stop_cuts_what_a_load_reads(self, emulator, operation):
+        emulator.add_faults([{"operation": operation, "kind": "hang", "seconds": 60}])
+        stop = threading.Event()
+        threading.Timer(0.5, stop.set).start()
+        started = time.monotonic()
+        with pytest.raises(VectorizeError, match="told to stop"):
+            VectorizeHook().load("upsert", INDEX, vectors=vectors("a"), stop=stop)
+        assert time.monotonic() - started < 5
+
+    def test_a_stop_cuts_a_look_and_says_that_the_write_was_accepted(self, emulator):
+        emulator.add_faults([{"operation": "index_info", "kind": "hang", "seconds": 60}])
+        hook, stop = VectorizeHook(), threading.Event()
+        wait = hook.begin_wait(INDEX, [Target("m")], sentinel=False)
+        threading.Timer(0.5, stop.set).start()
+        started = time.monotonic()
+        with pytest.raises(WaitAbortedError, match="The write was accepted"):
+            hook.finish_wait(wait, poll_interval=1, timeout=60, stop=stop)
+        assert time.monotonic() - started < 5
 
     @pytest.mark.parametrize("form", ["report", "dict", "id", "list"])
     def test_what_to_wait_for_has_many_forms(self, emulator, form):

@@ -316,6 +316,26 @@ class TestMutationSensor:
         assert len(ended.xcom("wait")) == 3
 
 
+def test_a_kill_cuts_a_look_of_the_sensor(emulator):
+    emulator.add_faults([{"operation": "index_info", "kind": "hang", "seconds": 60}])
+    waits = sensor("m", timeout=120)
+    ti = SimpleNamespace(
+        try_number=1,
+        max_tries=0,
+        map_index=-1,
+        dag_id="d",
+        run_id="r",
+        task_id="wait",
+        xcom_push=lambda **_: None,
+        xcom_pull=lambda **_: None,
+    )
+    threading.Timer(1, waits.on_kill).start()
+    started = time.monotonic()
+    with pytest.raises(WaitAbortedError, match="The write was accepted"):
+        waits.execute({"ti": ti, "task": waits})
+    assert time.monotonic() - started < 20
+
+
 class TestTheSensorsDefaults:
     """Airflow's own are 7 days and a minute; they are for files."""
 
