@@ -44,6 +44,8 @@ class Awaited:
             if not _MUTATION_ID.fullmatch(value.strip()) or value.strip() in _RENDERED:
                 raise _refusal(value)
             self.ids.append(value.strip())
+        elif isinstance(value, Mapping) and _sent_nothing(value):
+            return
         elif isinstance(value, Mapping):
             if not isinstance(value.get("mutation_id"), str) or "probes" not in value:
                 raise _refusal(value)
@@ -55,6 +57,22 @@ class Awaited:
                 self._take(item)
         else:
             raise _refusal(value)
+
+    @classmethod
+    def of_upstream(cls, ti: Any, task_ids: Sequence[str]) -> Awaited:
+        """Read a mutation id that is None, which is what a sync returns that had nothing to send.
+
+        :param ti: the task instance that waits.
+        :param task_ids: its direct upstream tasks.
+        :raises InvalidArgumentError: none of them has a report that says so.
+        """
+        where = {"map_indexes": ti.map_index} if ti.map_index >= 0 else {}
+        reports = (
+            list(ti.xcom_pull(task_ids=sorted(task_ids), key="report", **where) or ()) if task_ids else []
+        )
+        if not any(isinstance(report, Mapping) and _sent_nothing(report) for report in reports):
+            raise _refusal(None)
+        return cls()
 
     @property
     def result(self) -> str | list[str]:
@@ -99,6 +117,10 @@ class Awaited:
                 "wait for each index by itself"
             )
         return names.pop() if names else None
+
+
+def _sent_nothing(report: Mapping[str, Any]) -> bool:
+    return "probes" in report and report.get("mutation_id", "") is None
 
 
 def pack(ids: Sequence[str], seen: Iterable[str]) -> str:

@@ -204,7 +204,8 @@ class VectorizeMutationSensor(_EndsWhenKilled):
 
     :param index_name: the index; None: the report's, or else the connection's. Templated.
     :param mutation_id: ``upsert.output``: a mutation id, a report, or a list or lazy sequence of these, as a mapped
-        upstream returns it. A list in gives a list out. Templated.
+        upstream returns it. A list in gives a list out. Where nothing was written (an empty list, a sync that had
+        nothing to send) it skips. Templated.
     :param sentinel: write one vector of a reserved id in the namespace ``airflow-fence``, read it back and delete it:
         a sure proof on an index that others write to all the time.
     :param conn_id: a connection of type ``vectorize``. Templated.
@@ -346,9 +347,14 @@ class VectorizeMutationSensor(_EndsWhenKilled):
         from airflow_provider_vectorize.visibility import Target
 
         self._run = TaskRun.begin(context)
-        self._awaited = awaited = Awaited.read(self.mutation_id)
+        given: Any = self.mutation_id  # by now resolved
+        if given is None:
+            awaited = Awaited.of_upstream(context["ti"], list(self.upstream_task_ids))
+        else:
+            awaited = Awaited.read(given)
+        self._awaited = awaited
         if not awaited.ids:
-            raise AirflowSkipException("There is nothing to wait for: mutation_id is an empty list")
+            raise AirflowSkipException("There is nothing to wait for: nothing was written")
         if look_up:
             direct = set(self.upstream_task_ids)
             awaited.look_up(

@@ -7,11 +7,13 @@ import subprocess
 import sys
 
 import pytest
+from airflow.providers.common.compat.sdk import XComArg, task
 
 from airflow_provider_vectorize.__main__ import main
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VerificationError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import INDEX, ndjson, vectors
 
 
@@ -153,6 +155,32 @@ def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to
     assert again.state == "success"
     assert again.xcom("sync") is None
     assert again.xcom("sync", "report")["unchanged"] == 3
+
+
+@pytest.mark.parametrize("by_report", [False, True])
+def test_a_sensor_skips_after_a_sync_that_had_nothing_to_send(
+    emulator, dag, run_dag, source, tmp_path, by_report
+):
+    with dag:
+        sync = VectorizeSyncOperator(
+            task_id="sync", index_name=INDEX, source=str(source), manifest=str(tmp_path / "manifest")
+        )
+        what = XComArg(sync, key="report") if by_report else sync.output
+        VectorizeMutationSensor(task_id="wait", mutation_id=what, poke_interval=0.1, timeout=20)
+    states = [run_dag(dag).task_state("wait") for _ in range(2)]
+    assert states == ["success", "skipped"]
+
+
+def test_none_of_an_upstream_that_says_nothing_of_it_is_an_error(emulator, dag, run_dag):
+    @task
+    def forgets_to_return():
+        pass
+
+    with dag:
+        VectorizeMutationSensor(task_id="wait", index_name=INDEX, mutation_id=forgets_to_return())
+    ended = run_dag(dag)
+    assert ended.task_state("wait") == "failed"
+    assert "did the upstream task upload something?" in ended.log
 
 
 def test_a_verification_reads_what_the_sync_has_read_and_compares_what_the_sync_compares(
