@@ -7,7 +7,6 @@ import json
 import os
 from collections import Counter
 from pathlib import Path
-from types import SimpleNamespace
 
 import boto3
 import fsspec
@@ -33,7 +32,7 @@ from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperat
 from airflow_provider_vectorize.runtime.storage import Settling, described, places_of, snapshot, source_files
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.sensors.vectorize import VectorizeUpsertSensor
-from tests.surface.conftest import INDEX, ndjson, vectors
+from tests.surface.conftest import INDEX, Instance, ndjson, vectors
 
 
 def source_exists(source):
@@ -153,7 +152,7 @@ def test_to_the_sensor_a_storage_error_is_not_yet_and_its_timeout_names_it(dag, 
     with dag:
         sensor = VectorizeUpsertSensor(task_id="wait", source=source, poke_interval=0.01, timeout=0.05)
     with pytest.raises(AirflowSensorTimeout) as caught:
-        sensor.execute({"ti": SimpleNamespace(task=SimpleNamespace(do_xcom_push=False))})
+        sensor.execute({"ti": Instance(), "task": sensor})
     assert path in str(caught.value)
     assert r"RuntimeError: \x1b[31mthrottled" in " ".join(str(caught.value).split())
 
