@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -137,6 +138,8 @@ def test_ctrl_c(
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            # A shell's job in the background ignores it, and so would this.
+            preexec_fn=partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
         )
     try:
         bring_about(api, condition)
