@@ -21,6 +21,10 @@ from airflow_provider_vectorize.ingest.diagnosis import short
 from airflow_provider_vectorize.ingest.flaws import FlawError
 
 _DUMP = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
+#: Made once: each record asks for them.
+_TEXT_OR_BOOLEAN = (str, bool, np.bool_)
+_INTEGER: tuple[type[Any], ...] = (int, np.integer)
+_FLOAT: tuple[type[Any], ...] = (float, np.floating)
 #: Parts of a line from this length on hold nothing but numbers between their brackets, or one long string.
 _LONG = 256
 
@@ -114,15 +118,15 @@ def _members(metadata: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
                 raise FlawError("invalid_metadata", f"a metadata key must be a string, got {short(key)}")
             if not key or "." in key or '"' in key or key.startswith("$"):
                 raise FlawError("invalid_metadata_key", diagnosis.of_key(key))
-            if isinstance(value, Mapping):
+            if value is None or isinstance(value, _TEXT_OR_BOOLEAN) or _is_json_number(value):
+                yield key, value
+            elif isinstance(value, Mapping):
                 objects.append(value)
             elif isinstance(value, list | tuple) or (isinstance(value, np.ndarray) and value.ndim):
                 if not all(item is None or isinstance(item, str) for item in value):
                     raise _bad_member(key, value)
                 yield from ((key, item) for item in value)
-            elif value is None or isinstance(value, str | bool | np.bool_) or _is_json_number(value):
-                yield key, value
-            elif isinstance(value, int | np.integer):
+            elif isinstance(value, _INTEGER):
                 raise _big_integer()
             else:
                 raise _bad_member(key, value)
@@ -143,11 +147,9 @@ def _big_integer() -> FlawError:
 
 
 def _is_json_number(value: object) -> bool:
-    if isinstance(value, np.timedelta64):
-        return False
-    if isinstance(value, int | np.integer):
-        return -(2**63) <= int(value) < 2**64
-    return isinstance(value, float | np.floating) and math.isfinite(float(value))
+    if isinstance(value, _INTEGER):
+        return not isinstance(value, np.timedelta64) and -(2**63) <= int(value) < 2**64
+    return isinstance(value, _FLOAT) and math.isfinite(float(value))
 
 
 def _has_big_integer(metadata: Mapping[str, Any], line: bytes) -> bool:
