@@ -329,7 +329,7 @@ class TestWhatAWaitSays:
         emulator.set_visibility("manual")
         hook = VectorizeHook()
         with pytest.raises(Exception, match="could not be seen"):
-            hook.wait_for_mutation(INDEX, "m", poll_interval=0.05, timeout=0.2)
+            hook.wait_for_mutation(INDEX, "m", poll_interval=0.05, timeout=1)
         assert "for m; the index is at (no mutation yet)" in said()
 
 
