@@ -69,7 +69,7 @@ def test_told_to_stop_it_begins_no_request_and_the_next_try_goes_on():
     with pytest.raises(IngestAbortedError):
         run(client, names(2_000), stop=stop, checkpoint=store, max_in_flight=1)
     assert client.requests == 6
-    report = run(client, names(2_000), checkpoint=store)
+    report = run(client, names(2_000), checkpoint=store, max_in_flight=1)
     assert report.resumed_from == ("ids", 601)
     assert client.requests == 20
     assert [each for ids in client.ids_by_request for each in ids] == names(2_000)
