@@ -3,7 +3,7 @@
 The way of a record, module by module:
 
 - :mod:`.sources` reads it: of :mod:`.files`, which :mod:`.globs` finds, :mod:`.unpacking` unpacks and :mod:`.pieces`
-  cuts, the :mod:`.lines`; of :mod:`.tables` the rows, by :mod:`.columns`;
+  cuts, the :mod:`.lines`; of :mod:`.tables` the rows, by :mod:`.arrow` and :mod:`.columns`;
 - :mod:`.records` checks it, its :mod:`.metadata` too, and writes it as short text, or raises what :mod:`.flaws` holds,
   in the words of :mod:`.diagnosis`; a delete's records are :mod:`.ids`;
 - :mod:`.chunks` puts it into a chunk, which :mod:`.flushing` sends when the source keeps it waiting;

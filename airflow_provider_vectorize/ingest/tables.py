@@ -1,30 +1,23 @@
-"""Rows of tables as records: Parquet files, and frames of any library by Arrow's C interface.
-
-pyarrow is asked for only when there is a table; it comes with the extra ``[parquet]``. The values stay arrays: no
-Python number is made of them.
-"""
+"""Rows of tables as records: Parquet files, and frames of any library by Arrow's C interface."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 from urllib.parse import unquote
 
-import numpy as np
 import orjson
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError, VectorizeError
+from airflow_provider_vectorize.ingest.arrow import BATCH_BYTES, arrays, pyarrow, rows, small
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.files import FETCH_BYTES, SourceFile, asking
 from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Position
-from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, FlawError, Row, parse, rounds_twice
+from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, FlawError, Row, parse
 from airflow_provider_vectorize.ingest.sources import Files, Source, as_source
 
 Format = Literal["auto", "ndjson", "parquet"]
 
-#: Bytes of values that are held at a time.
-_BATCH_BYTES = 8 * 1024 * 1024
 _MAX_ROWS = 4_096
 #: What Hive and Spark write for null in a folder's name.
 _HIVE_NULL = "__HIVE_DEFAULT_PARTITION__"
@@ -176,7 +169,7 @@ def _rows_of(
 def _read_parquet(
     file: SourceFile, columns: Columns, start: Position, interrupt: Interrupt
 ) -> Iterator[Item]:
-    arrow, parquet = _pyarrow(), _pyarrow_parquet()
+    arrow, parquet = pyarrow(), _pyarrow_parquet()
     partitions = _partitions(file.path)
     with asking(file.name), file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw:
         try:
@@ -207,7 +200,7 @@ def _read_parquet(
                     interrupt()
                     if row + len(batch) > start.line:
                         place = Position(start.source, max(row, start.line))
-                        for part in _small(batch.slice(place.line - row)):
+                        for part in small(batch.slice(place.line - row)):
                             for record in _records(part, columns, partitions):
                                 after = Position(start.source, place.line + 1)
                                 yield Item(record, place, after)
@@ -223,7 +216,7 @@ def group_begins(file: SourceFile) -> list[int]:
 
     :raises SourceError: it cannot be read.
     """
-    arrow, parquet = _pyarrow(), _pyarrow_parquet()
+    arrow, parquet = pyarrow(), _pyarrow_parquet()
     with asking(file.name), file.fs.open(file.path, "rb") as raw:
         try:
             described = parquet.read_metadata(raw)
@@ -251,36 +244,12 @@ def _batch_rows(metadata: Any, number: int) -> int:
         for each in range(group.num_columns)
     )
     size = max(1, (group.total_byte_size + unfolded) // max(1, group.num_rows))
-    return int(max(1, min(_MAX_ROWS, _BATCH_BYTES // size)))
-
-
-def _small(batch: Any) -> Iterator[Any]:
-    """Cut a batch by what its rows may be as Python's objects, which share nothing."""
-    longest = sum(map(_longest, batch.columns))
-    rows = max(1, _BATCH_BYTES // max(1, longest))
-    for begin in range(0, len(batch), rows):
-        yield batch.slice(begin, rows)
-
-
-def _longest(column: Any) -> int:
-    """Give the bytes of text in the longest row, at most."""
-    import pyarrow.compute as compute
-
-    types, kind = _pyarrow().types, column.type
-    if types.is_dictionary(kind) and str(kind.value_type).removeprefix("large_") in ("string", "binary"):
-        return compute.max(compute.binary_length(column.dictionary)).as_py() or 0
-    if types.is_struct(kind):
-        return sum(map(_longest, column.flatten()))
-    if types.is_list(kind) or types.is_large_list(kind):
-        if types.is_floating(kind.value_type):
-            return 0  # they stay an array
-        return (compute.max(compute.list_value_length(column)).as_py() or 0) * _longest(column.flatten())
-    return 0
+    return int(max(1, min(_MAX_ROWS, BATCH_BYTES // size)))
 
 
 def _rows(table: Any, columns: Columns, name: str) -> Iterator[dict[str, Any]]:
     """Give the records of a table or of a record batch."""
-    arrow = _pyarrow()
+    arrow = pyarrow()
     try:
         if hasattr(table, "__arrow_c_stream__"):
             batches = iter(arrow.RecordBatchReader.from_stream(table))
@@ -301,59 +270,14 @@ def _rows(table: Any, columns: Columns, name: str) -> Iterator[dict[str, Any]]:
 
 
 def _records(batch: Any, columns: Columns, partitions: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    values, doubtful = _arrays(batch.column(columns.values))
+    values, doubtful = arrays(batch.column(columns.values))
     others = [name for name in batch.schema.names if name != columns.values]
-    rows = batch.select(others).to_pylist() if others else [{} for _ in range(len(batch))]
-    for number, (row, array) in enumerate(zip(rows, values, strict=True)):
+    for number, (row, array) in enumerate(zip(rows(batch.select(others)), values, strict=True)):
         row[columns.values] = _from_json(array)  # as dlt writes a list that it is not to make a table of
         record = columns.record({**partitions, **row})
         if "metadata" in record:  # as an export writes it, since the types may differ from row to row
             record["metadata"] = _from_json(record["metadata"])
         yield record if number in doubtful else Row(record)
-
-
-def _arrays(column: Any) -> tuple[list[Any], Container[int]]:
-    """Give an array of numbers for each row, without making Python numbers; None where there is null.
-
-    :returns: the arrays, and in which of them something may be wrong, which has to be looked at one by one.
-    """
-    types = _pyarrow().types
-    kind = column.type
-    if types.is_fixed_size_list(kind) and _is_float(kind.value_type):
-        ends = np.arange(len(column) + 1) * kind.list_size
-        flat = _numbers(column.values.slice(column.offset * kind.list_size, ends[-1]))
-    elif (types.is_list(kind) or types.is_large_list(kind)) and _is_float(kind.value_type):
-        offsets = _numbers(column.offsets)
-        ends = offsets - offsets[0]
-        flat = _numbers(column.values.slice(offsets[0], ends[-1]))
-    else:
-        return column.to_pylist(), range(len(column))
-    rows: list[Any] = [flat[begin:end] for begin, end in pairwise(ends.tolist())]
-    doubtful = set(np.searchsorted(ends[1:], _wrong(flat), side="right").tolist())
-    if column.null_count:
-        for number in np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False)).tolist():
-            rows[number] = None
-            doubtful.add(number)
-    return rows, doubtful
-
-
-def _wrong(flat: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """Give the positions of what is no finite float32, or is another one when its shortest text is read again."""
-    with np.errstate(over="ignore"):
-        floats = flat.astype("<f4", copy=False)
-    return np.flatnonzero(~np.isfinite(floats) | rounds_twice(floats))
-
-
-def _is_float(kind: Any) -> bool:
-    return bool(_pyarrow().types.is_floating(kind))
-
-
-def _numbers(flat: Any) -> np.ndarray[Any, Any]:
-    # Where it can be avoided, not by to_numpy(), which imports pandas: 50 MB, and as long as some thousand rows take.
-    array: np.ndarray[Any, Any] = (
-        flat.to_numpy(zero_copy_only=False) if flat.null_count else np.from_dlpack(flat)
-    )
-    return array
 
 
 def _checked(columns: Columns, names: Sequence[str], where: str) -> list[str]:
@@ -383,16 +307,6 @@ def _from_json(given: Any) -> Any:
 
 def _given(columns: Columns | None) -> Any:
     return None if columns is None else columns.given
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-    except ImportError:
-        raise InvalidArgumentError(
-            "Parquet files, tables and frames need pyarrow: pip install 'airflow-provider-vectorize[parquet]'"
-        ) from None
-    return pyarrow
 
 
 def _pyarrow_parquet() -> Any:
