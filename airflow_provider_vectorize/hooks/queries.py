@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing
 from os import PathLike
 from typing import Any, Literal
 
@@ -90,9 +91,10 @@ def _read(queries: Any, defaults: Query) -> Iterator[tuple[str | None, Query]]:
     paths = [queries] if isinstance(queries, str | PathLike) else queries
     if isinstance(paths, list | tuple) and paths and all(isinstance(each, str | PathLike) for each in paths):
         source = as_source(source_files(paths))
-        for item in source.read(START, lambda: None):
-            place = f"{source.names[item.end.source]}, line {item.end.line}"
-            yield _merge(defaults, item.data, place)
+        with closing(source.read(START, lambda: None)) as items:
+            for item in items:
+                place = f"{source.names[item.end.source]}, line {item.end.line}"
+                yield _merge(defaults, item.data, place)
     else:
         for number, given in enumerate(queries, 1):
             yield _merge(defaults, given, f"queries, number {number}")

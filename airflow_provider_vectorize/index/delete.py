@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from typing import Literal
 
@@ -103,17 +104,20 @@ def _count(ids: Source, options: IngestOptions) -> int:
     """Check all ids, and count the good ones."""
     checker, number, refused = IdChecker(), 0, 0
     named: list[Reject] = []
-    for item in ids.read(START, lambda: None):
-        try:
-            checker.check(item.data)
-        except FlawError as flaw:
-            reject = Reject(ids.names[item.end.source], item.end.line, flaw.record_id, flaw.code, flaw.reason)
-            if options.on_invalid == "fail":
-                raise reject.error() from None
-            refused += 1
-            named += [reject][: MAX_NAMED - len(named)]
-        else:
-            number += 1
+    with closing(ids.read(START, lambda: None)) as items:
+        for item in items:
+            try:
+                checker.check(item.data)
+            except FlawError as flaw:
+                reject = Reject(
+                    ids.names[item.end.source], item.end.line, flaw.record_id, flaw.code, flaw.reason
+                )
+                if options.on_invalid == "fail":
+                    raise reject.error() from None
+                refused += 1
+                named += [reject][: MAX_NAMED - len(named)]
+            else:
+                number += 1
     if refused > options.max_rejects:
         raise TooManyRejectsError(
             f"{refused} of the ids were refused, and max_rejects is {options.max_rejects}: nothing was deleted\n"

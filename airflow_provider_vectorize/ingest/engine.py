@@ -6,8 +6,8 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing, suppress
 
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
@@ -221,8 +221,9 @@ class Load:
         """Load all that is left."""
         try:
             self._flusher.start()
-            for chunk in self._full_chunks():
-                self._send(chunk)
+            with closing(self._full_chunks()) as chunks:
+                for chunk in chunks:
+                    self._send(chunk)
             self._flusher.close()
             self._settle_all()
             self._finish(self._chunker.flush())
@@ -240,24 +241,25 @@ class Load:
             self._window.close()
             self._save()
 
-    def _full_chunks(self) -> Iterator[Chunk]:
-        for item in self._flusher.give_way(self._source.read(self._account.position, self._interrupt)):
-            try:
-                record = self.checker.check(item.data)
-            except FlawError as flaw:
-                name = self._source.names[item.end.source]
-                reject = Reject(name, item.end.line, flaw.record_id, flaw.code, flaw.reason)
-                if self._options.on_invalid == "fail":
-                    raise reject.error() from None
-                self._delivery.count_rejects(1)
-                kept = None if self._rejects is None else reject.with_record(item.data)
-                full = self._chunker.reject(reject, kept, item)
-            else:
-                if self.follower is not None and not self.follower.wants(record):
-                    continue
-                full = self._chunker.add(record, item)
-            if full is not None:
-                yield full
+    def _full_chunks(self) -> Generator[Chunk, None, None]:
+        with closing(self._source.read(self._account.position, self._interrupt)) as items:
+            for item in self._flusher.give_way(items):
+                try:
+                    record = self.checker.check(item.data)
+                except FlawError as flaw:
+                    name = self._source.names[item.end.source]
+                    reject = Reject(name, item.end.line, flaw.record_id, flaw.code, flaw.reason)
+                    if self._options.on_invalid == "fail":
+                        raise reject.error() from None
+                    self._delivery.count_rejects(1)
+                    kept = None if self._rejects is None else reject.with_record(item.data)
+                    full = self._chunker.reject(reject, kept, item)
+                else:
+                    if self.follower is not None and not self.follower.wants(record):
+                        continue
+                    full = self._chunker.add(record, item)
+                if full is not None:
+                    yield full
 
     def _send(self, chunk: Chunk) -> None:
         for outcome in self._window.make_room(chunk):
@@ -333,8 +335,8 @@ class Load:
     def _repeat_last_accepted(self) -> None:
         line, place = self._last_line, self._account.last_accepted
         if line is None and place is not None:  # accepted by an earlier try
-            item = next(self._source.read(place, self._interrupt))
-            line = self.checker.check(item.data).line
+            with closing(self._source.read(place, self._interrupt)) as items:
+                line = self.checker.check(next(items).data).line
         if line is not None:
             end = self._account.position
             entry = Entry("", 0, len(line), end)

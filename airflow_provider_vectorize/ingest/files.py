@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from airflow_provider_vectorize.client.errors import SourceError, VectorizeError, printable
 from airflow_provider_vectorize.ingest import globs
-from airflow_provider_vectorize.ingest.lines import Interrupt, Item, Position, read_lines
-from airflow_provider_vectorize.ingest.unpacking import DAMAGES, unpacked
+from airflow_provider_vectorize.ingest.lines import Interrupt, Items, Position, read_lines
+from airflow_provider_vectorize.ingest.unpacking import DAMAGES, Unpacked
 
 #: Bytes that are asked of an object store at a time.
 FETCH_BYTES = 8 * 1024 * 1024
@@ -112,7 +112,7 @@ def uri(fs: Any, path: str) -> str:
     return printable(fs.unstrip_protocol(path))
 
 
-def read_file(file: SourceFile, start: Position, interrupt: Interrupt, opened: Any = None) -> Iterator[Item]:
+def read_file(file: SourceFile, start: Position, interrupt: Interrupt, opened: Any = None) -> Items:
     """Give the lines behind a place.
 
     :param file: what to read.
@@ -128,10 +128,10 @@ def read_file(file: SourceFile, start: Position, interrupt: Interrupt, opened: A
         opened or file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw,
     ):
         try:
-            text = unpacked(raw) if file.compressed else raw
-            for item in read_lines(text, start, interrupt, file.name):
-                position = item.end
-                yield item
+            with Unpacked(raw) if file.compressed else nullcontext(raw) as text:
+                for item in read_lines(text, start, interrupt, file.name):
+                    position = item.end
+                    yield item
         except DAMAGES as error:
             raise SourceError(
                 f"{file.name} breaks off after line {position.line}: {error} (a truncated or damaged .gz)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import orjson
@@ -12,7 +12,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import MAX_ID_BYTES
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.diagnosis import short
-from airflow_provider_vectorize.ingest.lines import Interrupt, Item, Position
+from airflow_provider_vectorize.ingest.lines import Interrupt, Item, Items, Position
 from airflow_provider_vectorize.ingest.records import FlawError, Record, TooLong, is_reject
 
 
@@ -57,7 +57,7 @@ class Ids:
         self._ids = list(ids)
         self.extent = f"{len(self._ids)} ids"
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`~airflow_provider_vectorize.ingest.sources.Source.read`."""
         for number in range(start.line, len(self._ids)):
             interrupt()

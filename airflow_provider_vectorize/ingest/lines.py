@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, NamedTuple
 
 from airflow_provider_vectorize.client.errors import SourceError
@@ -18,7 +18,7 @@ from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 #: Bytes of one read. Also how often the senders get at the interpreter while records are checked: a read lets it go.
 BLOCK_BYTES = 256 * 1024
 #: Bytes of one step to the place where a load goes on: a compressed file has to be read up to it.
-SEEK_BYTES = 16 * 1024 * 1024
+STEP_BYTES = 4 * 1024 * 1024
 #: Longest piece of a line that is read at once: with its end.
 _LIMIT = MAX_LINE_BYTES + 2
 
@@ -60,11 +60,15 @@ class Item(NamedTuple):
     end: Position
 
 
-def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> Iterator[Item]:
+#: What may be records, in their order. Whoever reads no further closes it, since a thread may read ahead.
+Items = Generator[Item, None, None]
+
+
+def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> Items:
     """Cut a stream into lines that are not blank, each with one newline at its end.
 
     :param raw: a binary stream with ``readinto``, which every kind of file has; it is left open.
-    :param start: where to begin; the stream seeks there.
+    :param start: where to begin; the stream seeks there, or is read up to it.
     :param interrupt: called before every read; it may raise.
     :param name: of the input, for messages.
     :raises SourceError: it ends in the middle of a line.
@@ -73,10 +77,7 @@ def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> It
     # It reads through readinto, and finds the lines in C, which few streams do themselves.
     stream = io.BufferedReader(raw, BLOCK_BYTES)
     try:
-        while offset and (here := stream.tell()) < offset:
-            interrupt()
-            if stream.seek(min(here + SEEK_BYTES, offset)) == here:
-                raise OSError(f"it ends before byte {offset}, where an earlier try had come")
+        _enter(stream, offset, interrupt)
         while text := stream.readline(_LIMIT):
             interrupt()
             before = Position(number, line, offset)
@@ -101,6 +102,19 @@ def read_lines(raw: Any, start: Position, interrupt: Interrupt, name: str) -> It
                 yield Item(tidy, before, after)
     finally:
         stream.detach()  # the stream is closed by who opened it
+
+
+def _enter(stream: io.BufferedReader, offset: int, interrupt: Interrupt) -> None:
+    """Go to a place in a stream that is at its beginning: seek there, or read up to it."""
+    here = 0
+    while here < offset:
+        interrupt()
+        if stream.seekable():
+            stream.seek(offset)
+            return
+        if not (step := len(stream.read(min(offset - here, STEP_BYTES)))):
+            raise OSError(f"it ends before byte {offset}, where an earlier try had come")
+        here += step
 
 
 def refuse_format(head: bytes, name: str) -> None:

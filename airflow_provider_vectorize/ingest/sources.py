@@ -7,7 +7,7 @@ and names the last good line: an input that breaks off must never look like a sh
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, cast
 
 import orjson
@@ -19,6 +19,7 @@ from airflow_provider_vectorize.ingest.lines import (
     START,
     Interrupt,
     Item,
+    Items,
     Position,
     is_whole,
     read_lines,
@@ -32,6 +33,7 @@ __all__ = [
     "Files",
     "Interrupt",
     "Item",
+    "Items",
     "Position",
     "Records",
     "Source",
@@ -56,7 +58,7 @@ class Source(Protocol):
         """In words, what there is to read, as far as that is known before."""
         ...
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """Give the items behind a place, in order.
 
         :param interrupt: called before every read; it may raise.
@@ -86,12 +88,12 @@ class Files:
         size = sum(file.info().get("size") or 0 for file in self.files)
         return f"{len(self.files)} file{'s' if len(self.files) > 1 else ''}, {size / 1e6:.1f} MB"
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`; plain files seek to the start, compressed ones are read up to it."""
         for number in range(start.source, len(self.files)):
             yield from self.read_one(number, start if number == start.source else Position(number), interrupt)
 
-    def read_one(self, number: int, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read_one(self, number: int, start: Position, interrupt: Interrupt) -> Items:
         """Give the items of one of the files behind a place."""
         yield from read_file(self.files[number], start, interrupt, self._opened.pop(number, None))
 
@@ -116,7 +118,7 @@ class Text:
         self._text = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
         self.extent = f"text, {len(self._text) / 1e6:.1f} MB"
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`."""
         yield from read_lines(io.BytesIO(self._text), start, interrupt, "vectors")
 
@@ -136,7 +138,7 @@ class Stream:
     def __init__(self, raw: Any) -> None:
         self._raw = raw
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`, from where the file stands."""
         position = start
         try:
@@ -164,7 +166,7 @@ class Records:
     def __init__(self, records: Iterable[object]) -> None:
         self._records = records
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`, from the beginning: an iterable cannot be entered in the middle."""
         before = start
         # Lines that come with their newlines are those of a file, and the last of these may have broken off.

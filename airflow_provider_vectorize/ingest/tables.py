@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any, Literal
 from urllib.parse import unquote
 
@@ -12,7 +13,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError, Sourc
 from airflow_provider_vectorize.ingest.arrow import BATCH_BYTES, arrays, pyarrow, rows, small
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.files import FETCH_BYTES, SourceFile, asking
-from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Position
+from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Items, Position
 from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, FlawError, Row, parse
 from airflow_provider_vectorize.ingest.sources import Files, Source, as_source
 
@@ -68,7 +69,7 @@ class TableFiles:
         self.names = files.names
         self.extent = files.extent
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`; a table is entered at the row group that holds the row."""
         for number in range(start.source, len(self._tables)):
             begin = start if number == start.source else Position(number)
@@ -98,7 +99,7 @@ class Mapped:
         self.names = source.names
         self.extent = source.extent
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`."""
         items = self._source.read(start, interrupt)
         row = start
@@ -129,7 +130,7 @@ class Frame:
         self._table = table
         self._columns = columns
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """As :meth:`Source.read`."""
         before = START
         for record in _rows(self._table, self._columns, self.names[0]):
@@ -144,31 +145,30 @@ class Frame:
 
 
 def _rows_of(
-    items: Iterator[Item], columns: Columns | None, partitions: Mapping[str, Any], start: Position, name: str
-) -> Iterator[Item]:
+    items: Items, columns: Columns | None, partitions: Mapping[str, Any], start: Position, name: str
+) -> Items:
     """Give the records of lines or mappings; what is no mapping is left to the checks."""
     first = start.line == 0
-    for item in items:
-        if columns is None or is_table(item.data):
-            yield item
-            continue
-        try:
-            row = {**partitions, **parse(item.data)}
-        except FlawError:
-            yield item
-            continue
-        if "record" in row and columns.values not in row:
-            yield item  # a line of a rejects folder: it holds a record as it is loaded
-            continue
-        if first:
-            _checked(columns, list(row), name)
-            first = False
-        yield Item(columns.record(row), item.start, item.end)
+    with closing(items):
+        for item in items:
+            if columns is None or is_table(item.data):
+                yield item
+                continue
+            try:
+                row = {**partitions, **parse(item.data)}
+            except FlawError:
+                yield item
+                continue
+            if "record" in row and columns.values not in row:
+                yield item  # a line of a rejects folder: it holds a record as it is loaded
+                continue
+            if first:
+                _checked(columns, list(row), name)
+                first = False
+            yield Item(columns.record(row), item.start, item.end)
 
 
-def _read_parquet(
-    file: SourceFile, columns: Columns, start: Position, interrupt: Interrupt
-) -> Iterator[Item]:
+def _read_parquet(file: SourceFile, columns: Columns, start: Position, interrupt: Interrupt) -> Items:
     arrow, parquet = pyarrow(), _pyarrow_parquet()
     partitions = _partitions(file.path)
     with asking(file.name), file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw:

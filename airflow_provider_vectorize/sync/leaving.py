@@ -10,7 +10,7 @@ from airflow_provider_vectorize.client.limits import MAX_DELETE_IDS
 from airflow_provider_vectorize.ingest.chunks import Chunk
 from airflow_provider_vectorize.ingest.outcomes import Outcome
 from airflow_provider_vectorize.ingest.records import Record
-from airflow_provider_vectorize.ingest.sources import Interrupt, Item, Position
+from airflow_provider_vectorize.ingest.sources import Interrupt, Item, Items, Position
 from airflow_provider_vectorize.sync.following import Notes
 from airflow_provider_vectorize.sync.pages import pages
 
@@ -36,7 +36,7 @@ class Leaving:
         #: They are read while others are settled.
         self._lock = threading.Lock()
 
-    def read(self, start: Position, interrupt: Interrupt) -> Iterator[Item]:
+    def read(self, start: Position, interrupt: Interrupt) -> Items:
         """See :class:`~airflow_provider_vectorize.ingest.sources.Source`; they are read once."""
         number = start.line
         rest = pages(self._ids, NOTED_IDS)

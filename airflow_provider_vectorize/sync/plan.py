@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -154,23 +155,24 @@ def plan(
 
     def chunks() -> Iterator[Chunk]:
         nonlocal read
-        for item in source.read(START, _never):
-            read += 1
-            try:
-                record = checker.check(item.data)
-            except FlawError as flaw:
-                invalid[flaw.code] += 1
-                name = source.names[item.end.source]
-                full = chunker.reject(
-                    Reject(name, item.end.line, flaw.record_id, flaw.code, flaw.reason), None, item
-                )
-            else:
-                ids.append(hash(record.id))
-                if follower is not None and not follower.wants(record):
-                    continue
-                full = chunker.add(record, item)
-            if full is not None:
-                yield full
+        with closing(source.read(START, _never)) as items:
+            for item in items:
+                read += 1
+                try:
+                    record = checker.check(item.data)
+                except FlawError as flaw:
+                    invalid[flaw.code] += 1
+                    name = source.names[item.end.source]
+                    full = chunker.reject(
+                        Reject(name, item.end.line, flaw.record_id, flaw.code, flaw.reason), None, item
+                    )
+                else:
+                    ids.append(hash(record.id))
+                    if follower is not None and not follower.wants(record):
+                        continue
+                    full = chunker.add(record, item)
+                if full is not None:
+                    yield full
         if (last := chunker.flush()) is not None:
             yield last
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from itertools import chain, islice
 from typing import Any, Literal, Protocol
@@ -110,12 +111,13 @@ def read(
 
     checker = Checker.of(options, dimensions, note)
     invalid = 0
-    for item in as_source(records).read(START, lambda: None):
-        try:
-            checker.check(item.data)
-        except FlawError as flaw:
-            invalid += 1
-            log.debug("Not expected in the index: %s", flaw)
+    with closing(as_source(records).read(START, lambda: None)) as items:
+        for item in items:
+            try:
+                checker.check(item.data)
+            except FlawError as flaw:
+                invalid += 1
+                log.debug("Not expected in the index: %s", flaw)
     return invalid
 
 

@@ -33,6 +33,7 @@ from airflow_provider_vectorize.ingest.chunks import Chunker
 from airflow_provider_vectorize.ingest.records import Record
 from airflow_provider_vectorize.ingest.rejects import Reject
 from airflow_provider_vectorize.ingest.sources import Item, Position
+from airflow_provider_vectorize.ingest.tables import mapped
 from airflow_provider_vectorize.visibility import Probe, digest
 from tests.ingest.helpers import DIMENSIONS, FakeClient, Store, ndjson, record, records, source_file
 
@@ -727,3 +728,27 @@ def test_the_first_line_of_the_log_says_what_is_loaded_where_to_and_by_what(
         ingest(FakeClient(), "docs", given, connection=connection)
     by = "" if connection is None else ", by connection 'mine'"
     assert caplog.messages[0] == f"Loading {extent} into index 'docs', 32 dimensions{by}"
+
+
+@pytest.mark.parametrize("columns", [None, {"metadata": []}])
+@pytest.mark.parametrize("wrong", ["record", "request", "read further"])
+def test_of_a_gz_that_is_left_in_the_middle_no_thread_is_alive(tmp_path, columns, wrong):
+    good = ndjson(records(20)) * 500
+    path = tmp_path / "a.ndjson.gz"
+    path.write_bytes(gzip.compress(good + (b"wrong\n" if wrong == "record" else b"") + good, 1))
+
+    def before(body):
+        if wrong == "request":
+            raise ServerError("broken", status=500)
+
+    def progress(report):
+        if wrong == "read further":
+            raise RuntimeError
+
+    running = threading.enumerate()
+    source = mapped([source_file(path)], columns)
+    options = IngestOptions(max_batch_vectors=100, max_in_flight=2)
+    with pytest.raises((InvalidRecordError, ServerError, RuntimeError)) as caught:
+        ingest(FakeClient(before=before), "docs", source, options=options, progress=progress)
+    assert caught.value.__traceback__ is not None  # which keeps alive whatever is not closed
+    assert threading.enumerate() == running

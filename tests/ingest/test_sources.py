@@ -5,12 +5,14 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import threading
 import tracemalloc
 
 import fsspec
 import pytest
 
 from airflow_provider_vectorize.client.errors import IngestAbortedError, SourceError
+from airflow_provider_vectorize.ingest import unpacking
 from airflow_provider_vectorize.ingest.records import MAX_LINE_BYTES, TooLong
 from airflow_provider_vectorize.ingest.sources import (
     START,
@@ -153,7 +155,7 @@ def test_a_plain_file_that_ends_before_its_size_breaks_off(tmp_path):
 @pytest.mark.parametrize("packed", [False, True])
 def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path, packed):
     path = tmp_path / ("a.ndjson.gz" if packed else "a.ndjson")
-    part = b"abc\n" * 500_000
+    part = (b"a" * 999 + b"\n") * 20_000  # more than what is read ahead
     path.write_bytes(gzip.compress(part, 0) if packed else part)
     items = Files([source_file(path)]).read(START, never)
     next(items)
@@ -162,6 +164,40 @@ def test_a_file_that_grows_while_it_is_read_is_an_error(tmp_path, packed):
     with pytest.raises(SourceError, match="still being written"):
         for _ in items:
             pass
+
+
+def test_a_gz_is_read_to_its_end_when_the_thread_that_unpacks_it_ends_early(tmp_path, monkeypatch):
+    # As the library does when the thread ends between a look for its last block and a look whether it lives.
+    path = tmp_path / "a.ndjson.gz"
+    path.write_bytes(gzip.compress(b"".join(b"%d\n" % n for n in range(500_000))))
+    opened = unpacking.igzip_threaded.open
+
+    class Hasty:
+        def __init__(self, *args, **kwargs):
+            self.text, self.asked = opened(*args, **kwargs), 0
+
+        def readinto1(self, buffer):
+            self.asked += 1
+            return self.text.readinto1(buffer) if self.asked % 2 else 0
+
+        def close(self):
+            self.text.close()
+
+    monkeypatch.setattr(unpacking.igzip_threaded, "open", Hasty)
+    assert len(read(Files([source_file(path)]))) == 500_000
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_no_thread_is_left_of_a_gz_that_is_read_no_further(tmp_path, begun):
+    path = tmp_path / "a.ndjson.gz"
+    path.write_bytes(gzip.compress(b"abc\n" * 10_000_000, 1))
+    before = threading.enumerate()
+    items = Files([source_file(path)]).read(START, never)
+    if begun:
+        next(items)
+        assert threading.enumerate() != before
+    items.close()
+    assert threading.enumerate() == before
 
 
 def test_a_gz_that_is_cut_between_two_of_its_members_breaks_off(tmp_path):
