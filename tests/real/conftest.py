@@ -19,12 +19,6 @@ MEASURED = pytest.StashKey[list[str]]()
 TOKEN = "tok_0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.real)
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item):
     report = yield

@@ -12,12 +12,6 @@ import pytest
 from tests.ui.serve import ROOT, TOKEN, Shown, shown
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.ui)
-
-
 @pytest.fixture(scope="session")
 def here() -> Iterator[Shown]:
     with tempfile.TemporaryDirectory(prefix="vectorize-ui-") as home, shown(Path(home)) as here:

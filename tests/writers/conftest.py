@@ -5,16 +5,9 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if Path(__file__).parent in item.path.parents:
-            item.add_marker(pytest.mark.writers)
 
 
 @pytest.fixture(scope="session")
