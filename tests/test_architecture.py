@@ -58,7 +58,7 @@ ALLOWED = {
     "assets": {"client"},
     "runtime": {"runtime", "client", "ingest", "waiting"},
     "links": {"runtime"},
-    "base": {"links", "hooks"},
+    "base": {"links", "hooks", "runtime"},
     "lineage": {"assets", "ingest", "base"},
     "policies": {"client"},
     "emulator": {"emulator"},
@@ -95,6 +95,7 @@ ALLOWED = {
     },
     "sensors": {
         "sensors",
+        "base",
         "operators",
         "links",
         "runtime",

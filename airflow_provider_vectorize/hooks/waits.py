@@ -15,10 +15,11 @@ from airflow_provider_vectorize.ending import Ending
 from airflow_provider_vectorize.hooks.base import LAST_LOOK_SECONDS, ConnectedHook
 from airflow_provider_vectorize.ingest import Report
 from airflow_provider_vectorize.runtime.task import TaskRun
+from airflow_provider_vectorize.sync.report import SyncReport
 from airflow_provider_vectorize.visibility import Target
 from airflow_provider_vectorize.waiting import Sentinel, Wait, sleep_briefly
 
-Waitable = Report | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
+Waitable = Report | SyncReport | Target | Mutation | Mapping[str, Any] | str | Iterable[Any]
 
 
 class WaitMethods(ConnectedHook):
@@ -45,12 +46,17 @@ class WaitMethods(ConnectedHook):
         :param sentinel: write one vector of a reserved id, read it back and delete it: a sure proof on an index that
             others write to all the time.
         :raises MutationTimeoutError: saying what was last seen.
+
+        Of a report that nothing was written there is nothing to wait for.
         """
         if not poll_interval >= limits.MIN_POLL_SECONDS:
             raise InvalidArgumentError(f"poll_interval must be at least 1 s, got {poll_interval!r}")
         if not timeout > 0:
             raise InvalidArgumentError(f"timeout must be above 0 s, got {timeout!r}")
-        wait = self.begin_wait(self.resolve_index_name(index_name), targets_of(mutation), sentinel=sentinel)
+        targets = targets_of(mutation)
+        if not targets:
+            return
+        wait = self.begin_wait(self.resolve_index_name(index_name), targets, sentinel=sentinel)
         self.finish_wait(wait, poll_interval=poll_interval, timeout=timeout)
 
     def begin_wait(
@@ -66,8 +72,6 @@ class WaitMethods(ConnectedHook):
         :param run: the task that waits; None: the one that runs here, if any.
         """
         targets = list(targets)
-        if not targets:
-            raise InvalidArgumentError("there is nothing to wait for: the list of mutations is empty")
         owner = (run or TaskRun.current()).name
         return Wait(index_name, targets, sentinel=Sentinel.of(owner, targets) if sentinel else None)
 
@@ -125,20 +129,25 @@ class WaitMethods(ConnectedHook):
 def targets_of(mutation: Waitable) -> list[Target]:
     """Read what to wait for: a report, its dict, a mutation, its id, a target, or a list of these.
 
-    :raises InvalidArgumentError: for anything else.
+    A report that nothing was written gives no target.
+
+    :raises InvalidArgumentError: for anything else, and for an empty list.
     """
-    if isinstance(mutation, Report):
-        return [mutation.target()]
+    if isinstance(mutation, Report | SyncReport):
+        return [] if mutation.mutation_id is None else [mutation.target()]
     if isinstance(mutation, Target):
         return [mutation]
     if isinstance(mutation, Mutation):
         return [Target(mutation.id)]
     if isinstance(mutation, Mapping):
-        return [Target.from_dict(mutation)]
+        return [] if mutation.get("mutation_id", "") is None else [Target.from_dict(mutation)]
     if isinstance(mutation, str):
         return [Target(mutation)]
     if isinstance(mutation, Iterable):
-        return [target for item in mutation for target in targets_of(item)]
+        items = list(mutation)
+        if not items:
+            raise InvalidArgumentError("there is nothing to wait for: the list of mutations is empty")
+        return [target for item in items for target in targets_of(item)]
     raise InvalidArgumentError(
         f"a mutation is a report, its dict, a mutation, its id, a target or a list of these, got {mutation!r}"
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -70,7 +69,6 @@ class VectorizeCreateIndexOperator(TaskOnIndex):
         self.on_late_metadata_index = on_late_metadata_index
         self.conn_id = conn_id
         self.completion_timeout = seconds(self.task_id, "completion_timeout", completion_timeout)
-        self._stop: threading.Event | None = None
         one_of(self.task_id, "if_exists", if_exists, "skip", "fail")
         one_of(self.task_id, "on_late_metadata_index", on_late_metadata_index, "fail", "create")
         try:
@@ -80,8 +78,8 @@ class VectorizeCreateIndexOperator(TaskOnIndex):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the index, or compare it."""
-        self._stop = threading.Event()
         push_links(self, context, self.index_name)
+        run = self.begin(context)
         with fail_fast():
             return self.hook.create_index(
                 self.index_name,
@@ -93,13 +91,8 @@ class VectorizeCreateIndexOperator(TaskOnIndex):
                 if_exists=self.if_exists,
                 on_late_metadata_index=self.on_late_metadata_index,
                 completion_timeout=self.completion_timeout,
-                stop=self._stop,
+                stop=run.stop,
             )
-
-    def on_kill(self) -> None:
-        """End the waiting."""
-        if self._stop is not None:
-            self._stop.set()
 
 
 class VectorizeDeleteIndexOperator(TaskOnIndex):

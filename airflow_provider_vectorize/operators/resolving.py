@@ -22,6 +22,11 @@ def draw_dependencies(task: Any, value: object) -> None:
             XComArg.apply_upstream_relationship(task, each)
 
 
+def resolved(value: Any, context: Context) -> Any:
+    """Give what was given, or what it resolves to."""
+    return value.resolve(context) if is_resolvable(value) else value
+
+
 def resolve_vectors(value: Any, context: Context) -> Any:
     """Give the vectors of an upload: what was given, what resolves, alone or in a list, or what a callable returns.
 

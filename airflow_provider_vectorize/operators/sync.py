@@ -210,14 +210,11 @@ class VectorizeVerifyOperator(TaskOnIndex):
         if not ids:
             refuse_without_effect(self.task_id, "it needs ids=True", id_prefix=id_prefix is not None)
         draw_dependencies(self, vectors)
-        self._run: TaskRun | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify."""
-        from airflow_provider_vectorize.runtime.task import TaskRun
-
         push_links(self, context, self.index_name)
-        self._run = TaskRun.begin(context)
+        run = self.begin(context)
         with fail_fast():
             report = self.hook.verify(
                 self.index_name,
@@ -229,15 +226,10 @@ class VectorizeVerifyOperator(TaskOnIndex):
                 ids=self.ids,
                 id_prefix=self.id_prefix,
                 requests_per_minute=self.requests_per_minute,
-                stop=self._run.stop,
+                stop=run.stop,
                 columns=self.columns,
                 format=self.format,
                 drop_nulls=self.drop_nulls,
                 namespace=self.namespace,
             )
         return report.to_dict()
-
-    def on_kill(self) -> None:
-        """Let it end."""
-        if self._run is not None:
-            self._run.stop.set()

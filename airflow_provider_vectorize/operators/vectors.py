@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
 from os import PathLike
@@ -27,7 +26,7 @@ from airflow_provider_vectorize.operators.common import (
     one_of,
     refuse_without_effect,
 )
-from airflow_provider_vectorize.operators.resolving import draw_dependencies, is_resolvable
+from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolved
 from airflow_provider_vectorize.operators.writing import COMPLETION_TIMEOUT, VectorizeWrite
 
 if TYPE_CHECKING:
@@ -142,8 +141,7 @@ class VectorizeDeleteOperator(VectorizeWrite):
         self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
     ) -> Report:
         del expected
-        ids: Any = self.ids
-        ids = ids.resolve(context) if is_resolvable(ids) else ids
+        ids = resolved(self.ids, context)
         if ids is None and self.source is None:
             raise nothing_returned("source" if self.ids is None else "ids", "delete")
         return self.hook.delete(
@@ -230,7 +228,6 @@ class VectorizeQueryOperator(TaskOnIndex):
         self.output_path = output_path
         self.requests_per_minute = requests_per_minute
         self.conn_id = conn_id
-        self._stop: threading.Event | None = None
         if sum(each is not None for each in (vector, vector_id, queries)) != 1:
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: exactly one of vector, vector_id and queries must be given"
@@ -250,13 +247,12 @@ class VectorizeQueryOperator(TaskOnIndex):
                 f"task {self.task_id!r}: queries need output_path, the file that takes the answers"
             )
         _check_pace(self.task_id, requests_per_minute)
-        for value in (vector, queries):
-            if isinstance(value, XComArg):
-                XComArg.apply_upstream_relationship(self, value)
+        draw_dependencies(self, [vector, queries])
 
     def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
         """Ask."""
         push_links(self, context, self.index_name)
+        run = self.begin(context)
         shared: dict[str, Any] = {
             "top_k": self.top_k,
             "namespace": self.namespace,
@@ -266,29 +262,21 @@ class VectorizeQueryOperator(TaskOnIndex):
         }
         with fail_fast():
             if self.output_path is None:
-                vector: Any = self.vector
-                vector = vector.resolve(context) if isinstance(vector, XComArg) else vector
-                return self.hook.query(self.index_name, vector, self.vector_id, **shared)
-            self._stop = threading.Event()
+                return self.hook.query(
+                    self.index_name, resolved(self.vector, context), self.vector_id, **shared
+                )
             number = self.hook.query_many(
                 self.index_name,
                 self._queries(context),
                 self.output_path,
                 requests_per_minute=self.requests_per_minute,
-                stop=self._stop,
+                stop=run.stop,
                 **shared,
             )
             return {"queries": number, "output_path": str(self.output_path)}
 
-    def on_kill(self) -> None:
-        """Ask no more."""
-        if self._stop is not None:
-            self._stop.set()
-
     def _queries(self, context: Context) -> Any:
-        queries: Any = self.queries
-        if isinstance(queries, XComArg):
-            return queries.resolve(context)
+        queries = resolved(self.queries, context)
         # A path is small; vectors are never rendered.
         paths = isinstance(queries, str) or (
             isinstance(queries, list | tuple) and all(isinstance(each, str) for each in queries)
@@ -336,17 +324,15 @@ class VectorizeExportOperator(TellsLineage):
         self.format = format
         self.requests_per_minute = requests_per_minute
         self.conn_id = conn_id
-        self._stop: threading.Event | None = None
         one_of(self.task_id, "format", format, "ndjson", "parquet")
         _check_pace(self.task_id, requests_per_minute)
-        if isinstance(ids, XComArg):
-            XComArg.apply_upstream_relationship(self, ids)
+        draw_dependencies(self, ids)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Save the index."""
-        self._stop = threading.Event()
         push_links(self, context, self.index_name)
-        ids: Any = self.ids.resolve(context) if isinstance(self.ids, XComArg) else self.ids
+        run = self.begin(context)
+        ids = resolved(self.ids, context)
         with fail_fast():
             try:
                 report = self.hook.export(
@@ -356,18 +342,13 @@ class VectorizeExportOperator(TellsLineage):
                     ids=None if ids is None else list(ids),
                     format=self.format,
                     requests_per_minute=self.requests_per_minute,
-                    stop=self._stop,
+                    stop=run.stop,
                 )
             except VectorizeError as error:
                 self.keep_report(error.report)
                 raise
         self.keep_report(report)
         return report.to_dict()
-
-    def on_kill(self) -> None:
-        """Begin no request any more; the next try goes on."""
-        if self._stop is not None:
-            self._stop.set()
 
 
 def _check_pace(task_id: str, requests_per_minute: int) -> None:

@@ -43,7 +43,6 @@ class VectorizeWrite(TellsLineage):
     index_name: str | None
     source: Source | None
     rejects_path: Path | None
-    _run: TaskRun | None = None
 
     def set_waiting(
         self,
@@ -109,10 +108,8 @@ class VectorizeWrite(TellsLineage):
 
     def write(self, context: Context) -> str:
         """Write everything, push the ``report``, wait and verify if asked to, and return the mutation id."""
-        from airflow_provider_vectorize.runtime.task import TaskRun
-
         push_links(self, context, self.index_name, self.rejects_path)
-        self._run = run = TaskRun.begin(context)
+        run = self.begin(context)
         checkpoint = self._checkpoint(run)
         with fail_fast(), self._witness() as expected:
             loaded = self._loaded()
@@ -137,12 +134,11 @@ class VectorizeWrite(TellsLineage):
 
         :param loaded: what a verification has to know of the load.
         """
-        from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.triggers.vectorize import check_event, raise_for_status
         from airflow_provider_vectorize.visibility import Target
 
         self.recall_report(context)
-        self._run = run = TaskRun.begin(context)
+        run = self.begin(context)
         checkpoint = self._checkpoint(run)
         event = check_event(event)
         [mutation_id] = event["mutation_ids"]
@@ -162,11 +158,6 @@ class VectorizeWrite(TellsLineage):
         if checkpoint is not None:
             checkpoint.clear()
         return str(mutation_id)
-
-    def on_kill(self) -> None:
-        """Let the write or its wait end: no new request, the checkpoint stored."""
-        if self._run is not None:
-            self._run.stop.set()
 
     def _checkpoint(self, run: TaskRun) -> TaskCheckpoint | None:
         return run.checkpoint(self.operation, self.conn_id, self.index_name, self.source)

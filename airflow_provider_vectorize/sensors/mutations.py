@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,29 +22,37 @@ class Awaited:
     :param ids: mutation ids, each once, in the order given.
     :param reports: reports that were given with them, by mutation id.
     :param is_list: a list was given, so a list is returned, also of one.
+    :param has_none: there was a None among them.
     """
 
     ids: list[str] = field(default_factory=list)
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     is_list: bool = False
+    has_none: bool = False
 
     @classmethod
-    def read(cls, value: Any) -> Awaited:
+    def read(cls, value: Any, none_is_nothing: Callable[[], bool] = lambda: False) -> Awaited:
         """Read a mutation id, a report, or a list or lazy sequence of these.
 
+        :param none_is_nothing: asked if there is a None among them: whether that is the output of a task that had
+            nothing to write, and not of one that forgot to return what it wrote.
         :raises InvalidArgumentError: naming what is none of these.
         """
         awaited = cls()
         awaited._take(value)
         awaited.ids = list(dict.fromkeys(awaited.ids))
+        if awaited.has_none and not none_is_nothing():
+            raise _refusal(value)
         return awaited
 
     def _take(self, value: Any) -> None:
-        if isinstance(value, str):
+        if value is None:
+            self.has_none = True
+        elif isinstance(value, str):
             if not _MUTATION_ID.fullmatch(value.strip()) or value.strip() in _RENDERED:
                 raise _refusal(value)
             self.ids.append(value.strip())
-        elif isinstance(value, Mapping) and _sent_nothing(value):
+        elif wrote_nothing(value):
             return
         elif isinstance(value, Mapping):
             if not isinstance(value.get("mutation_id"), str) or "probes" not in value:
@@ -57,22 +65,6 @@ class Awaited:
                 self._take(item)
         else:
             raise _refusal(value)
-
-    @classmethod
-    def of_upstream(cls, ti: Any, task_ids: Sequence[str]) -> Awaited:
-        """Read a mutation id that is None, which is what a sync returns that had nothing to send.
-
-        :param ti: the task instance that waits.
-        :param task_ids: its direct upstream tasks.
-        :raises InvalidArgumentError: none of them has a report that says so.
-        """
-        where = {"map_indexes": ti.map_index} if ti.map_index >= 0 else {}
-        reports = (
-            list(ti.xcom_pull(task_ids=sorted(task_ids), key="report", **where) or ()) if task_ids else []
-        )
-        if not any(isinstance(report, Mapping) and _sent_nothing(report) for report in reports):
-            raise _refusal(None)
-        return cls()
 
     @property
     def result(self) -> str | list[str]:
@@ -119,8 +111,21 @@ class Awaited:
         return names.pop() if names else None
 
 
-def _sent_nothing(report: Mapping[str, Any]) -> bool:
-    return "probes" in report and report.get("mutation_id", "") is None
+def wrote_nothing(value: object) -> bool:
+    """Tell whether it is the report of a task that had nothing to write."""
+    return isinstance(value, Mapping) and "probes" in value and value.get("mutation_id", "") is None
+
+
+def wrote_nothing_upstream(ti: Any, task_ids: Iterable[str]) -> bool:
+    """Tell whether one of the direct upstream tasks had nothing to write.
+
+    :param ti: the task instance that waits.
+    :param task_ids: of its direct upstream tasks.
+    """
+    where = {"map_indexes": ti.map_index} if ti.map_index >= 0 else {}
+    asked = sorted(task_ids)
+    reports = ti.xcom_pull(task_ids=asked, key="report", **where) if asked else None
+    return any(map(wrote_nothing, reports or ()))
 
 
 def pack(ids: Sequence[str], seen: Iterable[str]) -> str:

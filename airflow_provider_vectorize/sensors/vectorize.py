@@ -7,7 +7,6 @@ import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import (
@@ -21,8 +20,9 @@ from airflow.providers.common.compat.sdk import (
     XComArg,
 )
 
+from airflow_provider_vectorize.base import TaskOnIndex
 from airflow_provider_vectorize.client.errors import MutationTimeoutError, SourceError, WaitAbortedError
-from airflow_provider_vectorize.links import VectorizeIndexLink, push_links
+from airflow_provider_vectorize.links import push_links
 from airflow_provider_vectorize.operators.common import (
     DEFAULT_DEFERRABLE,
     fail_fast,
@@ -31,12 +31,11 @@ from airflow_provider_vectorize.operators.common import (
     seconds,
 )
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
+from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack, wrote_nothing_upstream
 from airflow_provider_vectorize.wording import in_short_lines, of_a_failure
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
 if TYPE_CHECKING:
-    from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
     from airflow_provider_vectorize.runtime.task import TaskRun
 
 #: Airflow's loop without its check of who calls: 2.11 takes a call by a subclass for one from outside a task.
@@ -49,9 +48,9 @@ MutationId = str | Mapping[str, Any]
 
 
 class _EndsWhenKilled(BaseSensorOperator):
-    """A sensor that sleeps on the event that its ``on_kill`` sets."""
+    """A sensor that sleeps on the event that its ``on_kill`` sets, as every task on an index has it."""
 
-    _run: TaskRun | None = None
+    _run: TaskRun | None
 
     def _get_next_poke_interval(self, *args: Any, **kwargs: Any) -> float:
         # What Airflow would sleep through, so that a task that is told to stop ends at once.
@@ -131,9 +130,8 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
     def execute(self, context: Context) -> str:
         """Wait, then upload, and return the mutation id."""
         from airflow_provider_vectorize.runtime.storage import Settling, described
-        from airflow_provider_vectorize.runtime.task import TaskRun
 
-        self._run = TaskRun.begin(context)
+        self.begin(context)
         push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
             return self.write(context)  # which knows what to do with nothing
@@ -193,7 +191,7 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
         self.defer(trigger=trigger, method_name="object_found", timeout=backstop)
 
 
-class VectorizeMutationSensor(_EndsWhenKilled):
+class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
     """Wait until writes can be seen in the index, and prove it.
 
     It never ends early, whoever else writes to the index. It finds the ``report`` of an upload by itself among the
@@ -205,7 +203,8 @@ class VectorizeMutationSensor(_EndsWhenKilled):
     :param index_name: the index; None: the report's, or else the connection's. Templated.
     :param mutation_id: ``upsert.output``: a mutation id, a report, or a list or lazy sequence of these, as a mapped
         upstream returns it. A list in gives a list out. Where nothing was written (an empty list, a sync that had
-        nothing to send) it skips. Templated.
+        nothing to send) it skips; what is None
+        of a list is left out. Templated.
     :param sentinel: write one vector of a reserved id in the namespace ``airflow-fence``, read it back and delete it:
         a sure proof on an index that others write to all the time.
     :param conn_id: a connection of type ``vectorize``. Templated.
@@ -219,7 +218,6 @@ class VectorizeMutationSensor(_EndsWhenKilled):
     """
 
     template_fields: Sequence[str] = ("index_name", "mutation_id", "conn_id")
-    operator_extra_links = (VectorizeIndexLink(),)
 
     def __init__(
         self,
@@ -243,13 +241,6 @@ class VectorizeMutationSensor(_EndsWhenKilled):
         interval(self.task_id, "poke_interval", self.poke_interval)
         seconds(self.task_id, "timeout", self.timeout)
         self._until: datetime | None = None
-
-    @cached_property
-    def hook(self) -> VectorizeHook:
-        """The hook of ``conn_id``."""
-        from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-
-        return VectorizeHook(self.conn_id)
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
@@ -333,26 +324,18 @@ class VectorizeMutationSensor(_EndsWhenKilled):
         if (cause := skip.__cause__) is not None:
             self.log.warning("%s", in_short_lines(f"Skipped: {cause}"))
 
-    def on_kill(self) -> None:
-        """End the wait."""
-        if self._run is not None:
-            self._run.stop.set()
-
     def _so_far(self) -> str:
         return f"The write was accepted: {self._wait.status()}"
 
     def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
         from airflow_provider_vectorize.ending import Ending
-        from airflow_provider_vectorize.runtime.task import TaskRun
         from airflow_provider_vectorize.visibility import Target
 
-        self._run = TaskRun.begin(context)
-        given: Any = self.mutation_id  # by now resolved
-        if given is None:
-            awaited = Awaited.of_upstream(context["ti"], list(self.upstream_task_ids))
-        else:
-            awaited = Awaited.read(given)
-        self._awaited = awaited
+        run = self.begin(context)
+        self._awaited = awaited = Awaited.read(
+            self.mutation_id,  # by now resolved
+            none_is_nothing=lambda: wrote_nothing_upstream(context["ti"], self.upstream_task_ids),
+        )
         if not awaited.ids:
             raise AirflowSkipException("There is nothing to wait for: nothing was written")
         if look_up:
@@ -368,11 +351,11 @@ class VectorizeMutationSensor(_EndsWhenKilled):
             index_name or self.hook.resolve_index_name(awaited.index_name(self.index_name)),
             [Target.from_dict(reports[each]) if each in reports else Target(each) for each in awaited.ids],
             sentinel=self.sentinel,
-            run=self._run,
+            run=run,
         )
-        self._ending = Ending(stop=self._run.stop)
+        self._ending = Ending(stop=run.stop)
         self._client = self.hook.polling_client(self.timeout).within(self._ending)
-        return self._run
+        return run
 
     def _defer(self, timeout: float, deadline: float | None = None) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral

@@ -166,12 +166,10 @@ def test_an_answer_that_drips_does_not_hold_up_the_deadline(emulator, dag, run_d
         upsert(sentinel=True, deferrable=deferrable, completion_timeout=0.5)
         VectorizeMutationSensor(task_id="wait", mutation_id="m", poke_interval=0.1, timeout=0.5)
     monkeypatch.setattr(vectorize, "grace", lambda _: 0.2)
+    started = time.monotonic()  # 2.11 keeps no beginning of a task that was deferred
     ended = run_dag(dag)
-    for task_id in ("upsert", "wait"):
-        [instance] = ended.tasks[task_id]
-        assert instance.state == "failed"
-        # A whole answer takes minutes.
-        assert (instance.end_date - instance.start_date).total_seconds() < 60
+    assert time.monotonic() - started < 60  # a whole answer takes minutes
+    assert [ended.task_state(each) for each in ("upsert", "wait")] == ["failed", "failed"]
     assert "Could not look at index" in ended.log
 
 

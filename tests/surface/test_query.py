@@ -54,6 +54,10 @@ class TestOne:
         assert ended.xcom("query")[0] == {"id": "v3", "score": 1.0, "namespace": "odd"}
         assert len(ended.xcom("query")) == 2
 
+    def test_the_vector_may_be_a_parameter_of_the_dag(self, query, dag):
+        dag.params["asked"] = unit(3)
+        assert query(vector=dag.param("asked"), top_k=1).xcom("query")[0]["id"] == "v3"
+
     def test_all_of_its_parameters(self, query):
         ended = query(
             vector_id="v2",

@@ -14,7 +14,14 @@ from airflow.providers.common.compat.sdk import AirflowFailException, task
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import ServerError, WaitAbortedError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
+from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
+from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
+from airflow_provider_vectorize.operators.vectors import (
+    VectorizeDeleteOperator,
+    VectorizeExportOperator,
+    VectorizeQueryOperator,
+)
 from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, Instance, Store, ndjson, vectors
@@ -380,6 +387,32 @@ class TestKill:
         with pytest.raises(WaitAbortedError, match="The write was accepted"):
             task_.execute({"ti": Instance(1, 0), "task": task_})
         assert time.monotonic() - started < 10
+
+    @pytest.mark.parametrize(
+        ("operator", "called", "options"),
+        [
+            (VectorizeQueryOperator, "query_many", {"queries": [{"vector": [1.0]}], "output_path": "/out"}),
+            (VectorizeExportOperator, "export", {"output_path": "/out"}),
+            (VectorizeCreateIndexOperator, "create_index", {"dimensions": 32, "metric": "cosine"}),
+            (VectorizeVerifyOperator, "verify", {"vectors": []}),
+            (VectorizeSyncOperator, "run_sync", {"vectors": [], "manifest": "/m"}),
+            (VectorizeDeleteOperator, "delete", {"ids": ["a"]}),
+        ],
+        ids=lambda each: getattr(each, "__name__", None),
+    )
+    def test_what_a_task_does_is_told_to_stop(self, monkeypatch, operator, called, options):
+        told = []
+
+        def does(*args, stop, **kwargs):
+            killed.on_kill()
+            told.append(stop.is_set())
+            raise WaitAbortedError("stopped")
+
+        killed = operator(task_id="killed", index_name=INDEX, **options)
+        monkeypatch.setattr(VectorizeHook, called, does)
+        with pytest.raises(WaitAbortedError):
+            killed.execute({"ti": Instance(1, 0), "task": killed})
+        assert told == [True]
 
     def test_tasks_can_be_copied(self):
         for task_ in (

@@ -36,6 +36,19 @@ def test_the_hook_syncs_from_a_path_to_a_manifest_in_object_storage(emulator, so
     assert sorted(hook.conn.list_vectors(INDEX)) == ["a", "b"]
 
 
+def test_the_hook_has_nothing_to_wait_for_after_a_sync_that_had_nothing_to_send(emulator, source, tmp_path):
+    hook = VectorizeHook()
+    reports = [hook.sync(INDEX, source=source, manifest=tmp_path / "manifest") for _ in range(2)]
+    assert reports[1].mutation_id is None
+    for what in (*reports, reports, [each.to_dict() for each in reports]):
+        hook.wait_for_mutation(INDEX, what, timeout=20)
+    asked = len(emulator.log())
+    hook.wait_for_mutation(INDEX, reports[1].to_dict())
+    assert len(emulator.log()) == asked
+    with pytest.raises(InvalidArgumentError, match="the list of mutations is empty"):
+        hook.wait_for_mutation(INDEX, [])
+
+
 def test_the_hook_hands_what_is_known_to_a_function(emulator, tmp_path):
     def texts(known):
         return [each for each in vectors("a", "b") if not known.unchanged(each["id"], each)]
@@ -157,27 +170,52 @@ def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to
     assert again.xcom("sync", "report")["unchanged"] == 3
 
 
+@pytest.mark.parametrize("in_a_list", [False, True])
 @pytest.mark.parametrize("by_report", [False, True])
 def test_a_sensor_skips_after_a_sync_that_had_nothing_to_send(
-    emulator, dag, run_dag, source, tmp_path, by_report
+    emulator, dag, run_dag, source, tmp_path, by_report, in_a_list
 ):
     with dag:
         sync = VectorizeSyncOperator(
             task_id="sync", index_name=INDEX, source=str(source), manifest=str(tmp_path / "manifest")
         )
         what = XComArg(sync, key="report") if by_report else sync.output
+        what = [what] if in_a_list else what
         VectorizeMutationSensor(task_id="wait", mutation_id=what, poke_interval=0.1, timeout=20)
     states = [run_dag(dag).task_state("wait") for _ in range(2)]
     assert states == ["success", "skipped"]
 
 
-def test_none_of_an_upstream_that_says_nothing_of_it_is_an_error(emulator, dag, run_dag):
+def test_a_sensor_waits_for_the_others_of_a_list(emulator, dag, run_dag, source, tmp_path):
+    other = tmp_path / "other.ndjson"
+    other.write_text(ndjson(vectors("d")))
+    with dag:
+        syncs = [
+            VectorizeSyncOperator(
+                task_id=f"of_{path.stem}", index_name=INDEX, source=str(path), manifest=folder
+            )
+            for path, folder in ((source, str(tmp_path / "one")), (other, str(tmp_path / "two")))
+        ]
+        VectorizeMutationSensor(
+            task_id="wait", mutation_id=[each.output for each in syncs], poke_interval=1, timeout=20
+        )
+    assert len(run_dag(dag).xcom("wait")) == 2
+    other.write_text(ndjson(vectors("d", "e")))
+    again = run_dag(dag)
+    assert again.xcom("wait") == [again.xcom("of_other")]
+
+
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_none_of_an_upstream_that_says_nothing_of_it_is_an_error(emulator, dag, run_dag, in_a_list):
     @task
     def forgets_to_return():
         pass
 
     with dag:
-        VectorizeMutationSensor(task_id="wait", index_name=INDEX, mutation_id=forgets_to_return())
+        what = forgets_to_return()
+        VectorizeMutationSensor(
+            task_id="wait", index_name=INDEX, mutation_id=[what] if in_a_list else what, retries=0
+        )
     ended = run_dag(dag)
     assert ended.task_state("wait") == "failed"
     assert "did the upstream task upload something?" in ended.log
