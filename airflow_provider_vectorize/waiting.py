@@ -16,13 +16,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain, islice, zip_longest
-from typing import Any
+from typing import Any, Protocol
 
 import orjson
 
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import MutationTimeoutError, RateLimitError, VectorizeError
 from airflow_provider_vectorize.client.limits import MAX_GET_IDS
+from airflow_provider_vectorize.client.types import IndexInfo, Vector
 from airflow_provider_vectorize.visibility import (
     Observation,
     Probe,
@@ -126,7 +127,19 @@ class Look:
     read: frozenset[str]
 
 
-def look(client: VectorizeClient, index_name: str, claims: Sequence[Claim]) -> Look:
+class Client(Protocol):
+    """What a look needs of :class:`~airflow_provider_vectorize.client.VectorizeClient`."""
+
+    def index_info(self, index_name: str) -> IndexInfo:
+        """Get the number of vectors, and the watermark."""
+        ...
+
+    def get_by_ids(self, index_name: str, ids: list[str]) -> Sequence[Vector]:
+        """Get vectors; ids that are not in the index are left out."""
+        ...
+
+
+def look(client: Client, index_name: str, claims: Sequence[Claim]) -> Look:
     """Look once whether targets can be seen.
 
     When there are more ids to read than one look reads, claims are served in their order, and within a claim chance

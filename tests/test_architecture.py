@@ -107,7 +107,7 @@ ALLOWED = {
         "visibility",
         "wording",
     },
-    "decorators": {"decorators", "operators", "client"},
+    "decorators": {"decorators", "operators", "runtime", "client"},
 }
 
 

@@ -39,7 +39,7 @@ class Gate:
         self._active = 0
         self._closed_until: float | None = None  # None: never throttled
         self._refusals = 0  # in a row
-        self._last_passed = float("-inf")
+        self._since = float("-inf")  # of the first of these
 
     @contextmanager
     def slot(
@@ -78,7 +78,6 @@ class Gate:
     def passed(self) -> None:
         """Take note of a request that was not throttled."""
         self._refusals = 0
-        self._last_passed = self._clock()
 
     def refuse(self, retry_after: float | None) -> float:
         """Take note of a request that was throttled: nobody goes for a while, and one at a time after that.
@@ -91,6 +90,7 @@ class Gate:
         with self._changed:
             ceiling = min(BASE_SECONDS * 2.0 ** min(self._refusals, 9), CAP_SECONDS)
             if now >= (self._closed_until or now):  # refusals of requests that left together count once
+                self._since = self._since if self._refusals else now
                 self._refusals += 1
             backoff = random.uniform(0, ceiling)  # noqa: S311  # spreads load, guards nothing
             if asked:
@@ -100,11 +100,12 @@ class Gate:
             return self._closed_until - now
 
     def exhausted(self, since: float) -> bool:
-        """Tell whether a call has waited in vain for as long as the API blocks.
+        """Tell whether a call has waited in vain for as long as the API blocks, beside nothing but refusals.
 
         :param since: when the call began, by the clock.
         """
-        return self._clock() - max(since, self._last_passed) >= RATE_LIMIT_BLOCK_SECONDS
+        waited = self._clock() - max(since, self._since)
+        return self._refusals > 0 and waited >= RATE_LIMIT_BLOCK_SECONDS
 
     def _enter(self) -> bool:
         with self._changed:

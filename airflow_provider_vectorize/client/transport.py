@@ -36,14 +36,12 @@ from airflow_provider_vectorize.client.errors import (
 )
 from airflow_provider_vectorize.client.throttle import BASE_SECONDS, CAP_SECONDS, Gate, shared_gate
 from airflow_provider_vectorize.client.types import Body
-from airflow_provider_vectorize.client.wire import Line, current_line
+from airflow_provider_vectorize.client.wire import CONNECT_TIMEOUT, Line, current_line
 from airflow_provider_vectorize.ending import Ending, State
 from airflow_provider_vectorize.wording import in_short_lines
 
 log = logging.getLogger(__name__)
 
-#: Seconds to connect.
-CONNECT_TIMEOUT = 10.0
 #: One exchange ends after so many times the timeout, and the time that its body takes at this speed.
 WHOLE_TIMEOUTS = 4
 SLOWEST_BYTES_PER_SECOND = 16 * 1024

@@ -20,9 +20,13 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
+from urllib3.exceptions import NameResolutionError, NewConnectionError
 
 #: Connections that are kept; a load may have 64 requests under way.
 POOL_SIZE = 128
+
+#: Seconds to connect.
+CONNECT_TIMEOUT = 10.0
 
 #: Of the request that this thread sends.
 current_line: ContextVar[Line | None] = ContextVar("current_line", default=None)
@@ -111,6 +115,39 @@ class _Limited:
     """What turns a class of connections into one that keeps to the limits of the line."""
 
     sock: Any
+    host: str
+    port: int
+    timeout: float | None
+    socket_options: Any
+    _dns_host: str
+
+    def _new_conn(self) -> socket.socket:
+        """Connect to one of the addresses of the host; all of them together have the time that one has in urllib3."""
+        line = current_line.get()
+        if line is None:
+            return super()._new_conn()  # type: ignore[misc,no-any-return]  # of the class that this is mixed into
+        end = time.monotonic() + (self.timeout or CONNECT_TIMEOUT)
+        try:
+            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
+        except socket.gaierror as error:
+            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]  # as above
+        failure: OSError = OSError("the host has no address")
+        for number, (family, kind, protocol, _, address) in enumerate(found):
+            sock = socket.socket(family, kind, protocol)
+            try:
+                for option in self.socket_options or ():
+                    sock.setsockopt(*option)
+                line.run_over(sock)
+                sock.settimeout(max(0.001, (end - time.monotonic()) / (len(found) - number)))
+                sock.connect(address)
+                line.run_over(sock)
+                sock.settimeout(max(0.001, end - time.monotonic()))  # TLS shakes hands within what is left
+            except OSError as error:
+                sock.close()
+                failure = error
+            else:
+                return sock
+        raise NewConnectionError(self, f"Failed to establish a new connection: {failure}") from failure  # type: ignore[arg-type]
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]  # of the class that this is mixed into

@@ -26,6 +26,8 @@ from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperat
 if TYPE_CHECKING:
     from airflow.sdk.bases.decorator import Task
 
+    from airflow_provider_vectorize.runtime.task import TaskRun
+
 _Params = ParamSpec("_Params")
 #: The argument of a function for what the index is known to hold.
 KNOWN = "known"
@@ -121,10 +123,10 @@ class _GivenByFunction(DecoratedOperator):
     def _place(self) -> str:
         return f"{self.custom_operator_name} on {self.name}():"
 
-    def write(self, context: Context) -> Any:
+    def write(self, context: Context, run: TaskRun) -> Any:
         """Upload what the function gives; when it asks Airflow to skip or to fail, that is what happens."""
         try:
-            return super().write(context)  # type: ignore[misc]  # of the operator that it stands before
+            return super().write(context, run)  # type: ignore[misc]  # of the operator that it stands before
         except SourceError as error:
             if isinstance(error.__cause__, AirflowSkipException | AirflowFailException):
                 raise error.__cause__ from None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 
 from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook
@@ -9,6 +12,8 @@ from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHo
 from airflow_provider_vectorize.client import VectorizeClient
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, TransportError, VectorizeError
 from airflow_provider_vectorize.connection import ConnectionSettings
+from airflow_provider_vectorize.ending import Ending
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 from airflow_provider_vectorize.waiting import refuse_to_sleep
 
@@ -48,6 +53,17 @@ class ConnectedHook(BaseHook):
     def get_conn(self) -> VectorizeClient:
         """Return the client."""
         return self.conn
+
+    @contextmanager
+    def _conn_until(self, stop: threading.Event | None = None) -> Iterator[VectorizeClient]:
+        """Give the client for a piece of work that ends when it is told to: then it begins no request, no wait of it
+        goes on, and a read is cut.
+
+        :param stop: the order; None: that of the task that runs here.
+        """
+        ending = Ending(stop=stop or TaskRun.current().stop)
+        with ending.cutting_reads():
+            yield self.conn.within(ending)
 
     def resolve_index_name(self, index_name: str | None) -> str:
         """Give the name of the index: the one asked for, or else the connection's.

@@ -10,6 +10,7 @@ from airflow_provider_vectorize.hooks.base import ConnectedHook
 from airflow_provider_vectorize.index.export import ExportReport, Owner, export
 from airflow_provider_vectorize.index.files import Folder
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, Pace
+from airflow_provider_vectorize.ingest.ids import checked_ids
 from airflow_provider_vectorize.runtime.storage import Path, output_place
 from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
@@ -38,7 +39,7 @@ class ExportMethods(ConnectedHook):
         :param output_path: the folder, anywhere that Airflow's object storage reaches; empty, or with what an earlier
             try has left. It gets ``part-000001.ndjson.gz`` (or ``.parquet``) and so on.
         :param id_prefix: only vectors whose id begins so.
-        :param ids: only these.
+        :param ids: only these: a list of ids.
         :param format: ``ndjson``, compressed, or ``parquet`` (extra ``[parquet]``).
         :param requests_per_minute: of the 240 a minute that a token has for all that it does.
         :param stop: ends it when set.
@@ -47,13 +48,14 @@ class ExportMethods(ConnectedHook):
         """
         refuse_leftovers(id_prefix=id_prefix)
         run = TaskRun.current()
-        return export(
-            self.conn,
-            self.resolve_index_name(index_name),
-            Folder(*output_place(output_path)),
-            Pace(requests_per_minute, stop or run.stop),
-            id_prefix=id_prefix,
-            ids=ids,
-            format=format,
-            owner=Owner(run.name or "", run.life),
-        )
+        with self._conn_until(stop) as client:
+            return export(
+                client,
+                self.resolve_index_name(index_name),
+                Folder(*output_place(output_path)),
+                Pace(requests_per_minute, stop or run.stop),
+                id_prefix=id_prefix,
+                ids=None if ids is None else checked_ids(ids),
+                format=format,
+                owner=Owner(run.name or "", run.life),
+            )

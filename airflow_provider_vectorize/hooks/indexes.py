@@ -46,7 +46,7 @@ class IndexMethods(ConnectedHook):
         :param on_late_metadata_index: what to do when a declared metadata index is missing on an index that holds
             vectors, which will not be in it: ``fail``, or ``create`` it all the same.
         :param completion_timeout: seconds after which it gives up.
-        :param stop: ends the waiting when set.
+        :param stop: ends it when set.
         :returns: ``name``, ``dimensions``, ``metric``, ``description``, ``created_on``, ``modified_on`` and
             ``metadata_indexes``, as declared.
         :raises IndexDriftError: the index is there, and is not as declared.
@@ -54,15 +54,16 @@ class IndexMethods(ConnectedHook):
         :raises MutationTimeoutError: the metadata indexes were not listed in time.
         """
         declared = Declaration(dimensions, metric, preset, description, metadata_indexes or {})
-        index, listed = create(
-            self.conn,
-            self.resolve_index_name(index_name),
-            declared,
-            if_exists=if_exists,
-            on_late_metadata_index=on_late_metadata_index,
-            timeout=completion_timeout,
-            stop=stop,
-        )
+        with self._conn_until(stop) as client:
+            index, listed = create(
+                client,
+                self.resolve_index_name(index_name),
+                declared,
+                if_exists=if_exists,
+                on_late_metadata_index=on_late_metadata_index,
+                timeout=completion_timeout,
+                stop=stop,
+            )
         types = {each.property_name: each.index_type for each in listed}
         return {**asdict(index), "metadata_indexes": types}
 
@@ -75,7 +76,8 @@ class IndexMethods(ConnectedHook):
         :raises IndexNotFoundError: there is none, and ``if_missing`` is ``fail``.
         """
         try:
-            self.conn.delete_index(index_name)
+            with self._conn_until() as client:
+                client.delete_index(index_name)
         except IndexNotFoundError:
             if if_missing != "skip":
                 raise

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from os import PathLike
 from typing import Any, Literal
 
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, SourceError
@@ -15,7 +14,8 @@ from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, P
 from airflow_provider_vectorize.index.query import Query, answers, ask
 from airflow_provider_vectorize.ingest.records import FlawError, parse
 from airflow_provider_vectorize.ingest.sources import START, as_source
-from airflow_provider_vectorize.runtime.storage import Path, Source, output_place, source_files
+from airflow_provider_vectorize.runtime.storage import Path, Source, is_path, output_place, source_files
+from airflow_provider_vectorize.runtime.task import TaskRun
 from airflow_provider_vectorize.runtime.templates import refuse_leftovers
 
 
@@ -52,7 +52,8 @@ class QueryMethods(ConnectedHook):
         """
         refuse_leftovers(namespace=namespace)
         query = Query(vector, vector_id, top_k, namespace, filter, return_values, return_metadata).check()
-        return ask(self.conn, self.resolve_index_name(index_name), query)
+        with self._conn_until() as client:
+            return ask(client, self.resolve_index_name(index_name), query)
 
     def query_many(
         self,
@@ -76,20 +77,24 @@ class QueryMethods(ConnectedHook):
         :param defaults: parameters of :meth:`query` for what a query leaves out.
         :returns: the number of answers.
         """
-        pace = Pace(requests_per_minute, stop or threading.Event())
+        pace = Pace(requests_per_minute, stop or TaskRun.current().stop)
         name = self.resolve_index_name(index_name)
         number = 0
-        with writing(*output_place(output_path)) as file:
-            for line in answers(self.conn, name, _read(queries, Query(**defaults)), pace):
+        with (
+            writing(*output_place(output_path)) as file,
+            self._conn_until(stop) as client,
+            closing(_read(queries, Query(**defaults))) as asked,
+        ):
+            for line in answers(client, name, asked, pace):
                 file.write(line)
                 number += 1
         self.log.info("Asked index %r %d times; the answers are in %s", name, number, output_path)
         return number
 
 
-def _read(queries: Any, defaults: Query) -> Iterator[tuple[str | None, Query]]:
-    paths = [queries] if isinstance(queries, str | PathLike) else queries
-    if isinstance(paths, list | tuple) and paths and all(isinstance(each, str | PathLike) for each in paths):
+def _read(queries: Any, defaults: Query) -> Generator[tuple[str | None, Query], None, None]:
+    paths = [queries] if is_path(queries) else queries
+    if isinstance(paths, list | tuple) and paths and all(map(is_path, paths)):
         source = as_source(source_files(paths))
         with closing(source.read(START, lambda: None)) as items:
             for item in items:

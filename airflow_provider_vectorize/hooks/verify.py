@@ -69,11 +69,11 @@ class VerifyMethods(LoadMethods, WaitMethods):
         ).changed_by
         records, load, _ = self._prepared("upsert", source, vectors, options)
         name = self.resolve_index_name(index_name)
-        with expecting(verify, verify_sample, ids=ids) as expected:
-            dimensions = self.conn.get_index(name).dimensions
+        with expecting(verify, verify_sample, ids=ids) as expected, self._conn_until(stop) as client:
+            dimensions = client.get_index(name).dimensions
             read(records, expected, dimensions=dimensions, options=load, changed_by=changed_by)
             return run_verify(
-                self.conn,
+                client,
                 name,
                 expected,
                 changed_by=changed_by,
@@ -107,21 +107,22 @@ class VerifyMethods(LoadMethods, WaitMethods):
         :raises VerificationError: naming ids and what differs.
         """
         name = report["index_name"]
-        if expected is not None and report["resumed_from"] is None:
-            return run_verify(self.conn, name, expected, changed_by=changed_by, stop=stop)
-        if source_mark is not None and source is not None and source_mark != self.mark_of(source):
-            raise SourceError(
-                f"the source was written again since it was loaded, so that index {name!r} cannot be compared with "
-                "it. The load itself was accepted, and can be seen",
-                permanent=True,
-            )
-        self.log.info("Reading the source again, to verify index %r", name)
-        records, load, _ = self._prepared(operation, source, None, options)
-        with expecting(verify, verify_sample, operation=operation) as again:
-            dimensions = self.conn.get_index(name).dimensions
-            invalid = read(records, again, dimensions=dimensions, options=load, changed_by=changed_by)
-            refused = max(0, report["rejected"] - invalid)
-            return run_verify(self.conn, name, again, changed_by=changed_by, refused=refused, stop=stop)
+        with self._conn_until(stop) as client:
+            if expected is not None and report["resumed_from"] is None:
+                return run_verify(client, name, expected, changed_by=changed_by, stop=stop)
+            if source_mark is not None and source is not None and source_mark != self.mark_of(source):
+                raise SourceError(
+                    f"the source was written again since it was loaded, so that index {name!r} cannot be compared with "
+                    "it. The load itself was accepted, and can be seen",
+                    permanent=True,
+                )
+            self.log.info("Reading the source again, to verify index %r", name)
+            records, load, _ = self._prepared(operation, source, None, options)
+            with expecting(verify, verify_sample, operation=operation) as again:
+                dimensions = client.get_index(name).dimensions
+                invalid = read(records, again, dimensions=dimensions, options=load, changed_by=changed_by)
+                refused = max(0, report["rejected"] - invalid)
+                return run_verify(client, name, again, changed_by=changed_by, refused=refused, stop=stop)
 
     def mark_of(self, source: Source) -> str | None:
         """Tell the contents of files from others without reading them; None if that cannot be done."""

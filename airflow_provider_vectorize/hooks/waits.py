@@ -126,7 +126,7 @@ class WaitMethods(ConnectedHook):
             )
 
 
-def targets_of(mutation: Waitable) -> list[Target]:
+def targets_of(mutation: object) -> list[Target]:
     """Read what to wait for: a report, its dict, a mutation, its id, a target, or a list of these.
 
     A report that nothing was written gives no target.
@@ -139,11 +139,11 @@ def targets_of(mutation: Waitable) -> list[Target]:
         return [mutation]
     if isinstance(mutation, Mutation):
         return [Target(mutation.id)]
-    if isinstance(mutation, Mapping):
-        return [] if mutation.get("mutation_id", "") is None else [Target.from_dict(mutation)]
+    if isinstance(mutation, Mapping) and "mutation_id" in mutation:
+        return [] if mutation["mutation_id"] is None else [Target.from_dict(mutation)]
     if isinstance(mutation, str):
         return [Target(mutation)]
-    if isinstance(mutation, Iterable):
+    if isinstance(mutation, Iterable) and not isinstance(mutation, Mapping | bytes):
         items = list(mutation)
         if not items:
             raise InvalidArgumentError("there is nothing to wait for: the list of mutations is empty")

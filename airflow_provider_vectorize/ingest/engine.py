@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from airflow_provider_vectorize.client.errors import (
     IngestAbortedError,
     RejectsError,
+    TransportError,
     VectorizeError,
 )
 from airflow_provider_vectorize.client.types import Mutation
@@ -30,11 +31,13 @@ from airflow_provider_vectorize.ingest.refusals import Delivery
 from airflow_provider_vectorize.ingest.rejects import Reject, RejectsFolder
 from airflow_provider_vectorize.ingest.report import Report
 from airflow_provider_vectorize.ingest.sending import Window
-from airflow_provider_vectorize.ingest.sources import START, Position, Source, as_source
+from airflow_provider_vectorize.ingest.sources import START, Source, as_source
 from airflow_provider_vectorize.ingest.verdict import explain, judge, remark, warn
 from airflow_provider_vectorize.visibility import Probe
 
 log = logging.getLogger(__name__)
+
+_TOLD_TO_STOP = "The load was told to stop"
 
 #: Seconds between two lines of progress in the log, at least.
 PROGRESS_SECONDS = 5.0
@@ -57,8 +60,9 @@ def ingest(
 ) -> Report:
     """Load records into an index. When it returns, the API has accepted every record that was not refused.
 
-    Whatever it raises of this package names what was accepted and from where on nothing was, and has the report of
-    that as ``error.report``. However it ends, no thread of it is alive then and no request of it leaves any more.
+    Whatever it raises of this package once the index is known names what was accepted and from where on nothing was,
+    and has the report of that as ``error.report``. However it ends, no thread of it is alive then, but for
+    one that hangs in a read of a compressed source, and no request of it leaves any more.
 
     With ``operation="delete"`` the records are ids, and are deleted.
 
@@ -75,8 +79,8 @@ def ingest(
     :param stop: ends the load when set, from any thread: nothing is begun and no wait goes on, requests under way are
         given 1.5 seconds (reads none) and then cut, the checkpoint is stored. A read of the source that hangs is not
         interrupted.
-    :param tried_before: an earlier try may have sent something of this load: unless its checkpoint tells what, no
-        record can be known to differ from what the index will show.
+    :param tried_before: an earlier try may have sent something of this load: then no record can be known to differ
+        from what the index will show.
     :param follower: may leave records out, and is told of all that is sent.
     :param connection: what the client was made of, for the log.
     :param pace: called before the first request of every chunk; it may wait, and raise.
@@ -92,8 +96,13 @@ def ingest(
     ending = Ending(stop=stop)
     client = client.within(ending)
     source = as_source(records)
-    with ending.cutting_reads():
-        index = client.get_index(index_name)
+    try:
+        with ending.cutting_reads():
+            index = client.get_index(index_name)
+    except TransportError:
+        if ending.state >= State.STOPPING:
+            raise IngestAbortedError(_TOLD_TO_STOP) from None
+        raise
     if options.operation != "delete":  # which has counted its ids, and said so
         by = "" if connection is None else f", by connection {connection!r}"
         log.info("Loading %s into index %r, %d dimensions%s", source.extent, index_name, index.dimensions, by)
@@ -139,7 +148,8 @@ def ingest(
     )
     load.follower = follower
     load.pace = pace
-    if known is not None or not (found or tried_before):
+    # What an earlier try has sent, and which ids, nobody knows: any record may be in the index before long.
+    if known.sent_to == START if known is not None else not (found or tried_before):
         load.choose_probes = choose
     try:
         if not account.complete:
@@ -172,7 +182,7 @@ class Load:
     """
 
     #: Chooses probes of the last chunk; None: no record is known to differ from what the index will show.
-    choose_probes: Callable[[Chunk, SentIds, Position], list[Probe]] | None = None
+    choose_probes: Callable[[Chunk, SentIds], list[Probe]] | None = None
     #: May leave records out, and is told of what is sent.
     follower: Follower | None = None
     #: Waits until the next request may begin.
@@ -219,11 +229,11 @@ class Load:
 
     def run(self) -> None:
         """Load all that is left."""
+        chunks = self._full_chunks()
         try:
             self._flusher.start()
-            with closing(self._full_chunks()) as chunks:
-                for chunk in chunks:
-                    self._send(chunk)
+            for chunk in chunks:
+                self._send(chunk)
             self._flusher.close()
             self._settle_all()
             self._finish(self._chunker.flush())
@@ -240,6 +250,7 @@ class Load:
         finally:
             self._window.close()
             self._save()
+            chunks.close()  # last, since the source may be slow to end
 
     def _full_chunks(self) -> Generator[Chunk, None, None]:
         with closing(self._source.read(self._account.position, self._interrupt)) as items:
@@ -313,7 +324,7 @@ class Load:
         if last is not None:
             if self.choose_probes is not None:
                 with self._ending.cutting_reads():
-                    probes = self.choose_probes(last, self._sent, self._account.sent_before)
+                    probes = self.choose_probes(last, self._sent)
             fence = self._send_alone(last)
         if fence is None or not fence.mutations:
             # Nothing of it was accepted, so the fence is the last record that was, once more.
@@ -346,7 +357,7 @@ class Load:
 
     def _interrupt(self) -> None:
         if self._ending.state >= State.STOPPING:
-            raise IngestAbortedError("The load was told to stop")
+            raise IngestAbortedError(_TOLD_TO_STOP)
 
 
 class _Progress:

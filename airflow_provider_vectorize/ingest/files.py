@@ -125,7 +125,9 @@ def read_file(file: SourceFile, start: Position, interrupt: Interrupt, opened: A
     position = start
     with (
         asking(file.name),
-        opened or file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw,
+        opened
+        if opened is not None and not opened.closed  # as it is when this was read before
+        else file.fs.open(file.path, "rb", block_size=FETCH_BYTES) as raw,
     ):
         try:
             with Unpacked(raw) if file.compressed else nullcontext(raw) as text:

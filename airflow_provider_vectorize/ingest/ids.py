@@ -12,7 +12,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.limits import MAX_ID_BYTES
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.ingest.diagnosis import short
-from airflow_provider_vectorize.ingest.lines import Interrupt, Item, Items, Position
+from airflow_provider_vectorize.ingest.lines import START, Interrupt, Item, Items, Position
 from airflow_provider_vectorize.ingest.records import FlawError, Record, TooLong, is_reject
 
 
@@ -40,6 +40,21 @@ class IdChecker:
                 "id_too_long", f"the id takes {size} bytes, at most {MAX_ID_BYTES} are allowed", found
             )
         return Record(found, orjson.dumps(found, option=orjson.OPT_APPEND_NEWLINE))
+
+
+def checked_ids(ids: Iterable[Any]) -> list[str]:
+    """Give ids as a list, each once.
+
+    :raises InvalidArgumentError: naming what is no id, and its place.
+    """
+    checker = IdChecker()
+    checked: dict[str, None] = {}
+    for item in Ids(ids).read(START, lambda: None):
+        try:
+            checked[checker.check(item.data).id] = None
+        except FlawError as flaw:
+            raise InvalidArgumentError(f"ids, number {item.end.line}: {flaw}") from None
+    return list(checked)
 
 
 class Ids:

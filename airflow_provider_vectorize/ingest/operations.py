@@ -15,7 +15,6 @@ from airflow_provider_vectorize.ingest.ids import IdChecker
 from airflow_provider_vectorize.ingest.options import IngestOptions
 from airflow_provider_vectorize.ingest.probes import SentIds, choose
 from airflow_provider_vectorize.ingest.records import Checker, Record
-from airflow_provider_vectorize.ingest.sources import Position
 from airflow_provider_vectorize.visibility import Probe
 
 #: Seconds that a load waits to choose the records by which it can be recognised: it can do without.
@@ -84,7 +83,7 @@ class Operation(NamedTuple):
 
     checker: Checks
     send: Callable[[Chunk, Sequence[Entry]], Mutation]
-    choose: Callable[[Chunk, SentIds, Position], list[Probe]]
+    choose: Callable[[Chunk, SentIds], list[Probe]]
 
 
 def operation_on(
@@ -109,8 +108,8 @@ def operation_on(
         [mutation] = client.delete_by_ids(index.name, [orjson.loads(chunk.line(entry)) for entry in entries])
         return mutation
 
-    def known_by(chunk: Chunk, sent: SentIds, since: Position) -> list[Probe]:
-        return choose(look, chunk, sent, since=since, only_absent=options.operation == "insert")
+    def known_by(chunk: Chunk, sent: SentIds) -> list[Probe]:
+        return choose(look, chunk, sent, only_absent=options.operation == "insert")
 
     send = delete if options.operation == "delete" else upload
     return Operation(checker_of(options, index.dimensions, follower), send, known_by)

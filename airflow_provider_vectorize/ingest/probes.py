@@ -13,7 +13,6 @@ from airflow_provider_vectorize.client.errors import VectorizeError
 from airflow_provider_vectorize.client.limits import MAX_GET_IDS
 from airflow_provider_vectorize.client.types import Vector
 from airflow_provider_vectorize.ingest.chunks import Chunk
-from airflow_provider_vectorize.ingest.sources import Position
 from airflow_provider_vectorize.visibility import MAX_PROBES, Probe, digest
 from airflow_provider_vectorize.wording import in_short_lines
 
@@ -49,7 +48,6 @@ def choose(
     chunk: Chunk,
     sent: SentIds,
     *,
-    since: Position,
     only_absent: bool,
 ) -> list[Probe]:
     """Look at some ids of the last chunk right before it is sent.
@@ -57,7 +55,6 @@ def choose(
     :param get_by_ids: reads vectors from the index.
     :param chunk: the last chunk.
     :param sent: ids of the chunks before it: those may be in the index already, not visible yet.
-    :param since: what comes before that place may have been sent by an earlier try.
     :param only_absent: for an insert, which leaves what is there.
     :returns: at most :data:`MAX_PROBES` records that read otherwise than they will be sent. None of them if the
         index cannot be read: the wait then has the watermark alone.
@@ -65,11 +62,7 @@ def choose(
     # From the end: should the chunk be taken apart, the last records are those of its last mutation.
     fresh = list(
         islice(
-            (
-                entry.id
-                for entry in reversed(chunk.entries.values())
-                if entry.id not in sent and entry.start >= since
-            ),
+            (entry.id for entry in reversed(chunk.entries.values()) if entry.id not in sent),
             MAX_GET_IDS,
         )
     )

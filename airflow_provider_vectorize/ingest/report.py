@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self
 
 from airflow_provider_vectorize.ingest.account import Account
 from airflow_provider_vectorize.ingest.options import IngestOptions
@@ -85,6 +85,14 @@ class Report:
     mutation_id: str | None
     mutation_ids: tuple[str, ...]
     probes: tuple[Probe, ...]
+
+    @classmethod
+    def empty(cls, index_name: str, operation: Literal["upsert", "insert", "delete"]) -> Self:
+        """Make the report of a load that had nothing to send."""
+        options = IngestOptions(operation=operation, max_batch_vectors=1)  # that of a delete is limited
+        return cls.of(
+            Account(), index_name, options, (), seconds=0.0, resumed_from=None, folder=None, failed=False
+        )
 
     @classmethod
     def of(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from typing import Any
 
 from isal import igzip, igzip_threaded
@@ -10,6 +11,8 @@ from isal.igzip_lib import IsalError
 
 #: Bytes of text that its thread unpacks at a time; it is two of these ahead, and holds eight of the compressed file.
 BLOCK_BYTES = 1024 * 1024
+#: Seconds that its last read has to end.
+JOIN_SECONDS = 1.0
 #: What a truncated or damaged file raises.
 DAMAGES: tuple[type[Exception], ...] = (EOFError, IsalError, igzip.BadGzipFile)  # type: ignore[assignment]  # isal says instance
 
@@ -20,8 +23,10 @@ class Unpacked(io.RawIOBase):
     :param raw: a binary file; whoever opened it closes it, after this.
     """
 
+    _text: Any = io.BytesIO()  # until there is a thread
+
     def __init__(self, raw: Any) -> None:
-        self._text: Any = igzip_threaded.open(raw, "rb", block_size=BLOCK_BYTES)  # type: ignore[no-untyped-call]  # isal has no types there
+        self._text = igzip_threaded.open(raw, "rb", block_size=BLOCK_BYTES)  # type: ignore[no-untyped-call]  # isal has no types there
 
     def readable(self) -> bool:
         """Yes."""
@@ -34,6 +39,9 @@ class Unpacked(io.RawIOBase):
         return int(self._text.readinto1(buffer) or self._text.readinto1(buffer))
 
     def close(self) -> None:
-        """See the thread end."""
-        self._text.close()
+        """See the thread end, unless its read hangs: nobody waits for that."""
+        if not self.closed:
+            closing = threading.Thread(target=self._text.close, name="vectorize-unpacked", daemon=True)
+            closing.start()
+            closing.join(JOIN_SECONDS)
         super().close()

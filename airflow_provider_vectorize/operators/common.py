@@ -50,9 +50,11 @@ def _has_retry_policy() -> bool:
 
 def nothing_returned(argument: str, what: str = "load") -> EmptySourceError:
     """Say why an argument that was given is None once it is resolved. ``on_empty`` decides what that means."""
-    return EmptySourceError(
+    error = EmptySourceError(
         f"There is nothing to {what}: {argument} is None, since the upstream task returned nothing"
     )
+    error.permanent = True  # another try would be given the same
+    return error
 
 
 def seconds(task_id: str, name: str, value: float | timedelta, *, least: float = 0.0) -> float:
@@ -77,6 +79,15 @@ def seconds(task_id: str, name: str, value: float | timedelta, *, least: float =
 def interval(task_id: str, name: str, value: float | timedelta) -> float:
     """Read the seconds between two looks, which the API's budget does not allow to be less than a second."""
     return seconds(task_id, name, value, least=limits.MIN_POLL_SECONDS)
+
+
+@contextmanager
+def naming(task_id: str) -> Iterator[None]:
+    """Put the task's id before what an argument is refused for."""
+    try:
+        yield
+    except InvalidArgumentError as error:
+        raise InvalidArgumentError(f"task {task_id!r}: {error}") from None
 
 
 def one_of(task_id: str, name: str, value: object, *allowed: str) -> None:

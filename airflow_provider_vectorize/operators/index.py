@@ -9,11 +9,10 @@ from typing import Any, Literal
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.base import TaskOnIndex
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import MetadataIndexType, Metric
 from airflow_provider_vectorize.index.declaration import Declaration
 from airflow_provider_vectorize.links import push_links
-from airflow_provider_vectorize.operators.common import fail_fast, one_of, seconds
+from airflow_provider_vectorize.operators.common import fail_fast, naming, one_of, seconds
 
 
 class VectorizeCreateIndexOperator(TaskOnIndex):
@@ -71,15 +70,13 @@ class VectorizeCreateIndexOperator(TaskOnIndex):
         self.completion_timeout = seconds(self.task_id, "completion_timeout", completion_timeout)
         one_of(self.task_id, "if_exists", if_exists, "skip", "fail")
         one_of(self.task_id, "on_late_metadata_index", on_late_metadata_index, "fail", "create")
-        try:
+        with naming(self.task_id):
             Declaration(dimensions, metric, preset, metadata_indexes=metadata_indexes or {})
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Create the index, or compare it."""
-        push_links(self, context, self.index_name)
         run = self.begin(context)
+        push_links(self, context, self.index_name)
         with fail_fast():
             return self.hook.create_index(
                 self.index_name,
@@ -123,6 +120,7 @@ class VectorizeDeleteIndexOperator(TaskOnIndex):
 
     def execute(self, context: Context) -> bool:
         """Delete the index."""
+        self.begin(context)
         push_links(self, context, self.index_name)
         with fail_fast():
             return self.hook.delete_index(self.index_name, self.if_missing)

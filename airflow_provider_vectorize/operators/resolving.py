@@ -7,7 +7,7 @@ from typing import Any
 
 from airflow.providers.common.compat.sdk import Context, XComArg, determine_kwargs
 
-from airflow_provider_vectorize.client.errors import InvalidArgumentError
+from airflow_provider_vectorize.operators.common import nothing_returned
 
 
 def is_resolvable(value: object) -> bool:
@@ -32,6 +32,8 @@ def resolve_vectors(value: Any, context: Context) -> Any:
 
     What is resolved is read lazily, one instance of a mapped task at a time, and lists in it are flattened by one
     level.
+
+    :raises EmptySourceError: one of them is None.
     """
     if callable(value) and not is_resolvable(value):
         value = value(**determine_kwargs(value, (), context))
@@ -74,5 +76,5 @@ def _is_table(value: object) -> bool:
 
 def _refuse_none(value: Any) -> Any:
     if value is None:
-        raise InvalidArgumentError("vectors is None: did the task that makes them return something?")
+        raise nothing_returned("vectors")
     return value

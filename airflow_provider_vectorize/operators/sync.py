@@ -13,7 +13,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.index.pace import DEFAULT_REQUESTS_PER_MINUTE, check_pace
 from airflow_provider_vectorize.ingest.columns import Columns
 from airflow_provider_vectorize.links import push_links
-from airflow_provider_vectorize.operators.common import fail_fast, one_of, refuse_without_effect
+from airflow_provider_vectorize.operators.common import fail_fast, naming, one_of, refuse_without_effect
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload, Vectors
 from airflow_provider_vectorize.sync.options import SyncOptions, changed_by_property, check_verify
@@ -34,8 +34,8 @@ class VectorizeSyncOperator(VectorizeUpload):
     What was added or changed is loaded, then what went away is deleted. A run that was killed at any moment is mended
     by the next. Nothing to do is green and sends nothing.
 
-    Returns the mutation id, once which can be seen all of the sync can; None when there was nothing to send. Pushes a
-    ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of an upload's.
+    Returns the mutation id, once which can be seen all of the sync can; None when there was nothing to send, and what
+    was sent before can be seen. Pushes a ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of an upload's.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`.
 
@@ -77,7 +77,8 @@ class VectorizeSyncOperator(VectorizeUpload):
         self.force = force
         self.reconcile = reconcile
         self.only_report = dry_run  # Airflow has a method of the other name
-        self._how(id_prefix=None)  # refuses what can never work; that one is templated
+        with naming(self.task_id):
+            self._how(id_prefix=None)  # refuses what can never work; that one is templated
         if self.unparsable_behavior != "error":
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: a sync has to know what was accepted, which unparsable_behavior="
@@ -88,7 +89,7 @@ class VectorizeSyncOperator(VectorizeUpload):
 
     def execute(self, context: Context) -> str | None:  # type: ignore[override]  # there may be nothing to send
         """Sync, and return the mutation id."""
-        return self.write(context)
+        return self.write(context, self.begin(context))
 
     def _checkpoint(self, run: TaskRun) -> None:
         """None: the manifest tells what is there."""
@@ -201,20 +202,21 @@ class VectorizeVerifyOperator(TaskOnIndex):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: exactly one of source and vectors must be given"
             )
-        check_verify(verify, verify_sample, "sample", "all")
         one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
-        if columns is not None:
-            Columns(columns)
-        SyncOptions(changed_by=changed_by_property(changed_by, columns))
-        check_pace(requests_per_minute)
+        with naming(self.task_id):
+            check_verify(verify, verify_sample, "sample", "all")
+            if columns is not None:
+                Columns(columns)
+            SyncOptions(changed_by=changed_by_property(changed_by, columns))
+            check_pace(requests_per_minute)
         if not ids:
             refuse_without_effect(self.task_id, "it needs ids=True", id_prefix=id_prefix is not None)
         draw_dependencies(self, vectors)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Verify."""
-        push_links(self, context, self.index_name)
         run = self.begin(context)
+        push_links(self, context, self.index_name)
         with fail_fast():
             report = self.hook.verify(
                 self.index_name,

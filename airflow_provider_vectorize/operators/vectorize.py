@@ -12,7 +12,7 @@ from airflow_provider_vectorize.client.errors import InvalidArgumentError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
 from airflow_provider_vectorize.ingest import IngestOptions
 from airflow_provider_vectorize.ingest.columns import Columns
-from airflow_provider_vectorize.operators.common import DEFAULT_DEFERRABLE, nothing_returned, one_of
+from airflow_provider_vectorize.operators.common import DEFAULT_DEFERRABLE, naming, nothing_returned, one_of
 from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolve_vectors
 from airflow_provider_vectorize.operators.verifying import VERIFY_SAMPLE, VerifiesUpload
 from airflow_provider_vectorize.operators.writing import COMPLETION_TIMEOUT
@@ -158,12 +158,10 @@ class VectorizeUpload(VerifiesUpload):
         checked: dict[str, Any] = {**self._options()}
         del checked["namespace"], checked["rejects_path"], checked["columns"], checked["format"]
         one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
-        try:
+        with naming(self.task_id):
             IngestOptions(operation=self.operation, **checked)
             if columns is not None:
                 Columns(columns)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
         if isinstance(vectors, str) and vectors.lstrip().startswith("{{"):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: vectors is not templated, since rendering would copy all of them into the "
@@ -206,10 +204,9 @@ class VectorizeUpload(VerifiesUpload):
     def _load(
         self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
     ) -> Report | SyncReport:
-        vectors = self.given_vectors(context)
-        if self.source is None and vectors is None:
-            raise nothing_returned("source" if self.vectors is None else "vectors")
-        return self._send(vectors, run, checkpoint, expected)
+        if self.source is None and self.vectors is None:
+            raise nothing_returned("source" if context["ti"].map_index in (None, -1) else "source or vectors")
+        return self._send(self.given_vectors(context), run, checkpoint, expected)
 
     def _send(
         self, vectors: Any, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None

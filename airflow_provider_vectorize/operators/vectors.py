@@ -22,11 +22,12 @@ from airflow_provider_vectorize.operators.common import (
     DEFAULT_DEFERRABLE,
     fail_fast,
     given,
+    naming,
     nothing_returned,
     one_of,
     refuse_without_effect,
 )
-from airflow_provider_vectorize.operators.resolving import draw_dependencies, resolved
+from airflow_provider_vectorize.operators.resolving import draw_dependencies, is_resolvable, resolved
 from airflow_provider_vectorize.operators.writing import COMPLETION_TIMEOUT, VectorizeWrite
 
 if TYPE_CHECKING:
@@ -128,13 +129,11 @@ class VectorizeDeleteOperator(VectorizeWrite):
             on_empty=on_empty,
         )
         one_of(self.task_id, "format", format, "auto", "ndjson", "parquet")
-        try:
+        with naming(self.task_id):
             IngestOptions(on_invalid=on_invalid, max_rejects=max_rejects, max_in_flight=max_in_flight)
             if columns is not None:
                 Columns(columns)
-        except InvalidArgumentError as error:
-            raise InvalidArgumentError(f"task {self.task_id!r}: {error}") from None
-        _check_pace(self.task_id, requests_per_minute)
+            check_pace(requests_per_minute)
         draw_dependencies(self, ids)
 
     def _load(
@@ -246,13 +245,14 @@ class VectorizeQueryOperator(TaskOnIndex):
             raise InvalidArgumentError(
                 f"task {self.task_id!r}: queries need output_path, the file that takes the answers"
             )
-        _check_pace(self.task_id, requests_per_minute)
+        with naming(self.task_id):
+            check_pace(requests_per_minute)
         draw_dependencies(self, [vector, queries])
 
     def execute(self, context: Context) -> list[dict[str, Any]] | dict[str, Any]:
         """Ask."""
-        push_links(self, context, self.index_name)
         run = self.begin(context)
+        push_links(self, context, self.index_name)
         shared: dict[str, Any] = {
             "top_k": self.top_k,
             "namespace": self.namespace,
@@ -276,7 +276,9 @@ class VectorizeQueryOperator(TaskOnIndex):
             return {"queries": number, "output_path": str(self.output_path)}
 
     def _queries(self, context: Context) -> Any:
-        queries = resolved(self.queries, context)
+        queries: Any = self.queries
+        if is_resolvable(queries):
+            return resolved(queries, context)  # what another task has made is no template
         # A path is small; vectors are never rendered.
         paths = isinstance(queries, str) or (
             isinstance(queries, list | tuple) and all(isinstance(each, str) for each in queries)
@@ -325,21 +327,24 @@ class VectorizeExportOperator(TellsLineage):
         self.requests_per_minute = requests_per_minute
         self.conn_id = conn_id
         one_of(self.task_id, "format", format, "ndjson", "parquet")
-        _check_pace(self.task_id, requests_per_minute)
+        with naming(self.task_id):
+            check_pace(requests_per_minute)
         draw_dependencies(self, ids)
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Save the index."""
-        push_links(self, context, self.index_name)
         run = self.begin(context)
+        push_links(self, context, self.index_name)
         ids = resolved(self.ids, context)
         with fail_fast():
+            if ids is None and self.ids is not None:
+                raise nothing_returned("ids", "export")  # and not all of the index
             try:
                 report = self.hook.export(
                     self.index_name,
                     self.output_path,
                     id_prefix=self.id_prefix,
-                    ids=None if ids is None else list(ids),
+                    ids=ids,
                     format=self.format,
                     requests_per_minute=self.requests_per_minute,
                     stop=run.stop,
@@ -349,10 +354,3 @@ class VectorizeExportOperator(TellsLineage):
                 raise
         self.keep_report(report)
         return report.to_dict()
-
-
-def _check_pace(task_id: str, requests_per_minute: int) -> None:
-    try:
-        check_pace(requests_per_minute)
-    except InvalidArgumentError as error:
-        raise InvalidArgumentError(f"task {task_id!r}: {error}") from None

@@ -9,7 +9,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from airflow.providers.common.compat.sdk import Context
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, VerificationError
-from airflow_provider_vectorize.operators.common import DEFAULT_DEFERRABLE, given, refuse_without_effect
+from airflow_provider_vectorize.operators.common import (
+    DEFAULT_DEFERRABLE,
+    given,
+    naming,
+    refuse_without_effect,
+)
 from airflow_provider_vectorize.operators.writing import VectorizeWrite
 from airflow_provider_vectorize.sync.options import Verify, check_verify
 
@@ -39,7 +44,8 @@ class VerifiesUpload(VectorizeWrite):
 
     def _check_verify(self, kwargs: dict[str, Any]) -> None:
         """Refuse what can never work, or does nothing; wait in the worker where nothing can be read once more."""
-        check_verify(self.verify, self.verify_sample, "none", "sample", "all")
+        with naming(self.task_id):
+            check_verify(self.verify, self.verify_sample, "none", "sample", "all")
         if self.verify != "sample":
             refuse_without_effect(
                 self.task_id,

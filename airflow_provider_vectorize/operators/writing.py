@@ -104,12 +104,11 @@ class VectorizeWrite(TellsLineage):
 
     def execute(self, context: Context) -> str:
         """Write, and return the mutation id."""
-        return self.write(context)
+        return self.write(context, self.begin(context))
 
-    def write(self, context: Context) -> str:
+    def write(self, context: Context, run: TaskRun) -> str:
         """Write everything, push the ``report``, wait and verify if asked to, and return the mutation id."""
         push_links(self, context, self.index_name, self.rejects_path)
-        run = self.begin(context)
         checkpoint = self._checkpoint(run)
         with fail_fast(), self._witness() as expected:
             loaded = self._loaded()
@@ -192,14 +191,19 @@ class VectorizeWrite(TellsLineage):
     ) -> Report | SyncReport:
         try:
             return self._load(context, run, checkpoint, expected)
-        except EmptySourceError as error:
-            if self.on_empty == "skip":
-                raise AirflowSkipException(str(error)) from error
-            raise
         except VectorizeError as error:
+            sent = error.report is not None and error.report.mutation_id is not None
+            if isinstance(error, EmptySourceError) and self.on_empty == "skip" and not sent:
+                self.push_report(context, self._nothing_written())
+                raise AirflowSkipException(str(error)) from error
             if error.report is not None:
                 self.push_report(context, error.report.to_dict())
             raise
+
+    def _nothing_written(self) -> dict[str, Any]:
+        from airflow_provider_vectorize.ingest import Report
+
+        return Report.empty(self.hook.resolve_index_name(self.index_name), self.operation).to_dict()
 
     def _wait(self, run: TaskRun, report: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral

@@ -124,9 +124,9 @@ class Settling:
 
 def described(source: Any) -> str:
     """Name a source in a message, as far as it is one."""
-    items = [source] if _is_path(source) or isinstance(source, Mapping) else _listed(source)
+    items = listed(source)
     paths = [item.get("path") if isinstance(item, Mapping) else item for item in items]
-    names = [printable(_url(path)[0]) if _is_path(path) else repr(path) for path in paths]
+    names = [printable(_url(path)[0]) if is_path(path) else repr(path) for path in paths]
     return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
 
 
@@ -167,8 +167,7 @@ def manifest_place(path: Path) -> Place:
 
 def _items(source: Any) -> list[Any]:
     """List the paths of a source, and its pieces."""
-    listed = [source] if _is_path(source) or isinstance(source, Mapping) else _listed(source)
-    return [Piece.from_dict(item) if isinstance(item, Mapping) else item for item in listed]
+    return [Piece.from_dict(item) if isinstance(item, Mapping) else item for item in listed(source)]
 
 
 def _places(items: Sequence[Any]) -> list[Place]:
@@ -179,7 +178,13 @@ def _places(items: Sequence[Any]) -> list[Place]:
     return places
 
 
-def _listed(source: Any) -> list[Any]:
+def listed(source: Any) -> list[Any]:
+    """Give the paths of a source, and its pieces, as they were given.
+
+    :raises InvalidArgumentError: it is neither a path nor a list.
+    """
+    if is_path(source) or isinstance(source, Mapping):
+        return [source]
     if not isinstance(source, Iterable) or isinstance(source, bytes):
         raise InvalidArgumentError(f"source must be a path or a list of paths, got {source!r}")
     return list(source)
@@ -195,13 +200,14 @@ def _absent(place: Place) -> SourceError:
     return SourceError(f"{place.name} does not exist")
 
 
-def _is_path(path: object) -> bool:
+def is_path(path: object) -> bool:
+    """Tell whether something names a file."""
     # Since universal-pathlib 0.3 its paths, Airflow's among them, are no PathLike.
     return isinstance(path, str | PathLike) or (hasattr(path, "fs") and hasattr(path, "path"))
 
 
 def _locate(argument: str, path: Any) -> Place:
-    if not _is_path(path) or not str(path).strip():
+    if not is_path(path) or not str(path).strip():
         raise InvalidArgumentError(f"{argument} must be a path or a list of paths, got {path!r}")
     refuse_leftovers(**{argument: path})
     url, where = _url(path)

@@ -150,8 +150,15 @@ class TaskCheckpoint:
         self._write(state=dict(state))
 
     def report(self) -> dict[str, Any] | None:
-        """Give the report of a load that an earlier try of this life has done, if it was kept."""
-        return self._note().get("report")
+        """Give the report of a load that an earlier try of this life has done, if it was kept.
+
+        A failure is logged only: the load is done again.
+        """
+        try:
+            return self._note().get("report")
+        except Exception as error:  # noqa: BLE001  # stores are foreign code
+            log.warning("Whether an earlier try has done all of it cannot be read: %r", error)
+            return None
 
     def keep_report(self, report: Mapping[str, Any]) -> None:
         """Note that the load is done. A failure is logged only: a retry loads again."""

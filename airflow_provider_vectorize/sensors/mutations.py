@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,32 +22,28 @@ class Awaited:
     :param ids: mutation ids, each once, in the order given.
     :param reports: reports that were given with them, by mutation id.
     :param is_list: a list was given, so a list is returned, also of one.
-    :param has_none: there was a None among them.
+    :param nones: how many of them were None.
     """
 
     ids: list[str] = field(default_factory=list)
     reports: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     is_list: bool = False
-    has_none: bool = False
+    nones: int = 0
 
     @classmethod
-    def read(cls, value: Any, none_is_nothing: Callable[[], bool] = lambda: False) -> Awaited:
+    def read(cls, value: Any) -> Awaited:
         """Read a mutation id, a report, or a list or lazy sequence of these.
 
-        :param none_is_nothing: asked if there is a None among them: whether that is the output of a task that had
-            nothing to write, and not of one that forgot to return what it wrote.
         :raises InvalidArgumentError: naming what is none of these.
         """
         awaited = cls()
         awaited._take(value)
         awaited.ids = list(dict.fromkeys(awaited.ids))
-        if awaited.has_none and not none_is_nothing():
-            raise _refusal(value)
         return awaited
 
     def _take(self, value: Any) -> None:
         if value is None:
-            self.has_none = True
+            self.nones += 1
         elif isinstance(value, str):
             if not _MUTATION_ID.fullmatch(value.strip()) or value.strip() in _RENDERED:
                 raise _refusal(value)
@@ -82,17 +78,28 @@ class Awaited:
         :param ti: the task instance that waits.
         :param direct: ids of the direct upstream tasks.
         :param others: ids of those further up.
+        :raises InvalidArgumentError: there are more None than direct upstream tasks that had nothing to write: one
+            has forgotten to return what it wrote.
         """
-        steps: list[tuple[Sequence[str], dict[str, int]]] = [(direct, {}), (others, {})]
         if ti.map_index >= 0:
-            steps.insert(0, (direct, {"map_indexes": ti.map_index}))
-        for task_ids, where in steps:
-            if not (missing := set(self.missing)):
-                return
-            if task_ids:
-                for report in ti.xcom_pull(task_ids=sorted(task_ids), key="report", **where) or ():
-                    if isinstance(report, Mapping) and report.get("mutation_id") in missing:
-                        self.reports[report["mutation_id"]] = report
+            self._look_at(ti, direct, map_indexes=ti.map_index)
+        self._look_at(ti, direct)
+        if self.nones > 0:
+            raise _refusal(None)
+        self._look_at(ti, others)
+
+    def _look_at(self, ti: Any, task_ids: Sequence[str], **where: int) -> None:
+        missing = set(self.missing)
+        if not task_ids or not (missing or self.nones > 0):
+            return
+        nothing = 0
+        for report in ti.xcom_pull(task_ids=sorted(task_ids), key="report", **where) or ():
+            if wrote_nothing(report):
+                nothing += 1
+            elif isinstance(report, Mapping) and report.get("mutation_id") in missing:
+                self.reports[report["mutation_id"]] = report
+        if nothing >= self.nones:
+            self.nones = 0
 
     def index_name(self, given: str | None) -> str | None:
         """Give the index that the writes are in.
@@ -114,18 +121,6 @@ class Awaited:
 def wrote_nothing(value: object) -> bool:
     """Tell whether it is the report of a task that had nothing to write."""
     return isinstance(value, Mapping) and "probes" in value and value.get("mutation_id", "") is None
-
-
-def wrote_nothing_upstream(ti: Any, task_ids: Iterable[str]) -> bool:
-    """Tell whether one of the direct upstream tasks had nothing to write.
-
-    :param ti: the task instance that waits.
-    :param task_ids: of its direct upstream tasks.
-    """
-    where = {"map_indexes": ti.map_index} if ti.map_index >= 0 else {}
-    asked = sorted(task_ids)
-    reports = ti.xcom_pull(task_ids=asked, key="report", **where) if asked else None
-    return any(map(wrote_nothing, reports or ()))
 
 
 def pack(ids: Sequence[str], seen: Iterable[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from airflow.providers.common.compat.sdk import (
     BaseOperator,
     BaseSensorOperator,
     Context,
+    TaskDeferred,
     XComArg,
 )
 
@@ -31,7 +33,7 @@ from airflow_provider_vectorize.operators.common import (
     seconds,
 )
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpload
-from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack, wrote_nothing_upstream
+from airflow_provider_vectorize.sensors.mutations import Awaited, pack, unpack
 from airflow_provider_vectorize.wording import in_short_lines, of_a_failure
 
 # The rest is loaded when a task runs: a DAG file pays for what it imports at every parse.
@@ -131,10 +133,10 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
         """Wait, then upload, and return the mutation id."""
         from airflow_provider_vectorize.runtime.storage import Settling, described
 
-        self.begin(context)
+        run = self.begin(context)
         push_links(self, context, self.index_name, self.rejects_path)
         if self.source is None:
-            return self.write(context)  # which knows what to do with nothing
+            return self.write(context, run)  # which knows what to do with nothing
         self._settling = Settling(self.settled_seconds)
         try:
             _poke_until_done(self, context)
@@ -142,8 +144,9 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
             text = f"{end} Waited for {described(self.source)}"
             if self._obstacle is not None:
                 text += f"; the last look failed: {self._obstacle}"
-            raise type(end)(of_a_failure(text)) from None
-        return self.write(context)
+            kind = AirflowSkipException if self.never_fail else type(end)
+            raise kind(of_a_failure(text)) from None
+        return self.write(context, run)
 
     def object_found(self, context: Context, event: Any) -> str:
         """Go on after the wait for the source in the triggerer: upload, and return the mutation id."""
@@ -152,7 +155,7 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
         event = check_event(event)
         match event["status"]:
             case "found":
-                return self.write(context)
+                return self.write(context, self.begin(context))
             case "timeout":
                 end: AirflowException = AirflowSensorTimeout(of_a_failure(event["message"]))
             case "failed":
@@ -173,10 +176,10 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
         return "Nothing was uploaded"
 
     def _defer(self) -> None:
+        from airflow_provider_vectorize.runtime.storage import listed
         from airflow_provider_vectorize.triggers.objects import GRACE_SECONDS, VectorizeObjectTrigger
 
-        listed = self.source if isinstance(self.source, list | tuple) else [self.source]
-        source = [dict(path) if isinstance(path, Mapping) else str(path) for path in listed]
+        source = [dict(path) if isinstance(path, Mapping) else str(path) for path in listed(self.source)]
         if len(json.dumps(source)) > MAX_SOURCE_BYTES:
             self.log.warning("The triggerer cannot be given %d paths, so the wait goes on here", len(source))
             return
@@ -203,8 +206,8 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
     :param index_name: the index; None: the report's, or else the connection's. Templated.
     :param mutation_id: ``upsert.output``: a mutation id, a report, or a list or lazy sequence of these, as a mapped
         upstream returns it. A list in gives a list out. Where nothing was written (an empty list, a sync that had
-        nothing to send) it skips; what is None
-        of a list is left out. Templated.
+        nothing to send) it skips; in a list such
+        a None is left out. Templated.
     :param sentinel: write one vector of a reserved id in the namespace ``airflow-fence``, read it back and delete it:
         a sure proof on an index that others write to all the time.
     :param conn_id: a connection of type ``vectorize``. Templated.
@@ -253,21 +256,19 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
         memory = run.memory(self._wait) if self.reschedule else None
         if memory is not None:
             memory.restore()
-        try:
-            _poke_until_done(self, context)
-        except AirflowSkipException as skip:
-            self._say_why(skip)
-            self.hook.delete_sentinel(self._wait)
-            raise
-        except AirflowSensorTimeout:
-            text = of_a_failure(str(self._wait.timed_out(self.timeout)))
-            self.hook.delete_sentinel(self._wait)
-            # As after a deferral.
-            raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from None
-        finally:
-            if memory is not None:
-                memory.save()
-        self.hook.delete_sentinel(self._wait)
+        with self._sentinel_deleted():
+            try:
+                _poke_until_done(self, context)
+            except AirflowSkipException as skip:
+                self._say_why(skip)
+                raise
+            except AirflowSensorTimeout:
+                text = of_a_failure(str(self._wait.timed_out(self.timeout)))
+                # As after a deferral.
+                raise (AirflowSkipException if self.never_fail else AirflowSensorTimeout)(text) from None
+            finally:
+                if memory is not None:
+                    memory.save()
         return self._awaited.result
 
     def poke(self, context: Context) -> bool:  # noqa: ARG002  # Airflow's signature
@@ -292,20 +293,33 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
         part = event["status"] == "part"
         with fail_fast():
             self._begin(context, look_up=part, index_name=event["index_name"])
-        try:
-            raise_for_status(event)
-        except MutationTimeoutError as timeout:
-            self.hook.delete_sentinel(self._wait)
-            raise AirflowSensorTimeout(of_a_failure(str(timeout))) from None
-        if part:
-            known = {*unpack(self._awaited.ids, seen), *event["mutation_ids"]}
-            self._wait.pending = [each for each in self._wait.pending if each.mutation_id not in known]
-            with fail_fast():
-                done = self._wait.done or self._wait.look(self._client)
-            if not done:
-                self._defer(event["timeout"], event["deadline"])
-        self.hook.delete_sentinel(self._wait)
+        with self._sentinel_deleted():
+            try:
+                raise_for_status(event)
+            except MutationTimeoutError as timeout:
+                raise AirflowSensorTimeout(of_a_failure(str(timeout))) from None
+            if part:
+                known = {*unpack(self._awaited.ids, seen), *event["mutation_ids"]}
+                self._wait.pending = [each for each in self._wait.pending if each.mutation_id not in known]
+                with fail_fast():
+                    done = self._wait.done or self._wait.look(self._client)
+                if not done:
+                    self._defer(event["timeout"], event["deadline"])
         return self._awaited.result
+
+    @contextmanager
+    def _sentinel_deleted(self) -> Iterator[None]:
+        """Delete the sentinel once the wait is over, however it ends."""
+        from airflow.exceptions import AirflowRescheduleException  # of no use to a parser
+
+        try:
+            yield
+        except (AirflowRescheduleException, TaskDeferred):
+            raise  # it is not
+        except BaseException:
+            self.hook.delete_sentinel(self._wait)
+            raise
+        self.hook.delete_sentinel(self._wait)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """Go on after a deferral; Airflow 2 forgets ``never_fail`` there."""
@@ -332,12 +346,7 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
         from airflow_provider_vectorize.visibility import Target
 
         run = self.begin(context)
-        self._awaited = awaited = Awaited.read(
-            self.mutation_id,  # by now resolved
-            none_is_nothing=lambda: wrote_nothing_upstream(context["ti"], self.upstream_task_ids),
-        )
-        if not awaited.ids:
-            raise AirflowSkipException("There is nothing to wait for: nothing was written")
+        self._awaited = awaited = Awaited.read(self.mutation_id)  # by now resolved
         if look_up:
             direct = set(self.upstream_task_ids)
             awaited.look_up(
@@ -346,6 +355,8 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
             if missing := awaited.missing:
                 what = f"No upstream task has a report on {len(missing)} mutation(s), such as {missing[0]}: "
                 self.log.info("%s", in_short_lines(f"{what}only the mutation itself or a fence proves them"))
+        if not awaited.ids:
+            raise AirflowSkipException("There is nothing to wait for: nothing was written")
         reports = awaited.reports
         self._wait = self.hook.begin_wait(
             index_name or self.hook.resolve_index_name(awaited.index_name(self.index_name)),

@@ -41,6 +41,8 @@ from airflow_provider_vectorize.sync.reconcile import Client as ListingClient
 from airflow_provider_vectorize.sync.reconcile import reconcile
 from airflow_provider_vectorize.sync.rehearsal import rehearse
 from airflow_provider_vectorize.sync.report import SyncReport
+from airflow_provider_vectorize.visibility import Target
+from airflow_provider_vectorize.waiting import FENCE_ID, Claim, look
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +116,7 @@ def sync(
             work.compare_counts()
         try:
             work.run(records, rejects, witness)
-            extent = session.commit()
+            extent = session.commit(work.fence())
         except VectorizeError as error:
             error.report = work.report(path=manifest.folder.name) if work.done else None
             raise
@@ -172,6 +174,7 @@ class _Sync:
         self._messages: list[str] = []
         #: The load; then the deletes, if there were any.
         self.done: list[Report] = []
+        self._unseen: Target | None = None
         if session.forgotten:
             self._messages.append("the manifest spoke of something else, so everything was loaded again")
         if session.lease.took_over is not None:
@@ -210,6 +213,25 @@ class _Sync:
             self._ingest(leaving, replace(DELETES, max_in_flight=self._options.max_in_flight), leaving)
         self._confirm_index()
 
+    def fence(self) -> Target | None:
+        """Give what was sent last, by this run or an earlier one, and look whether that can be seen if it was not by
+        this.
+        """
+        sent = [each.target() for each in self.done if each.mutation_id is not None]
+        if sent:
+            return sent[-1]
+        fence = self._session.fence
+        if self._session.has_loose_ends:
+            # Of a run that did not come to its end nobody knows what it sent last; this comes after it.
+            [mutation] = self._client.delete_by_ids(self._index.name, [FENCE_ID])
+            fence = Target(mutation.id)
+        if (
+            fence is not None
+            and fence not in look(self._client, self._index.name, [Claim([fence])]).visible[0]
+        ):
+            self._unseen = fence
+        return fence
+
     def report(self, **manifest: Any) -> SyncReport:
         """Tell what was done so far."""
         load, *deletes = self.done
@@ -220,6 +242,7 @@ class _Sync:
             changed=self._counts[Change.CHANGED],
             unchanged=self._unchanged,
             manifest=manifest,
+            unseen=self._unseen,
             messages=tuple(self._messages),
         )
 
@@ -288,5 +311,7 @@ def _announce(report: SyncReport) -> None:
         report.bytes_sent / 1e6,
         report.manifest["ids"],
         report.manifest["bytes"] / 1e6,
-        "nothing to do" if report.mutation_id is None else f"mutation {report.mutation_id}",
+        "nothing to do"
+        if report.mutation_id is None
+        else f"mutation {report.mutation_id}{', of an earlier run' if report.unseen else ''}",
     )

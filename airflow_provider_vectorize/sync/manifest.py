@@ -28,6 +28,7 @@ from airflow_provider_vectorize.sync.folder import Folder
 from airflow_provider_vectorize.sync.known import Known
 from airflow_provider_vectorize.sync.lease import Lease
 from airflow_provider_vectorize.sync.segments import UNKNOWN, Row, damaged, decode, encode
+from airflow_provider_vectorize.visibility import Target
 
 log = logging.getLogger(__name__)
 
@@ -151,9 +152,20 @@ class Session:
             except ManifestError as error:
                 log.warning("What was accepted could not be noted, so the next run sends it again: %s", error)
 
-    def commit(self) -> dict[str, int]:
+    @property
+    def fence(self) -> Target | None:
+        """What the last green run sent last; None: nothing."""
+        return None if self._pointer.fence is None else Target.from_dict(self._pointer.fence)
+
+    @property
+    def has_loose_ends(self) -> bool:
+        """Whether runs that were not green have sent something since."""
+        return bool(self._replayed)
+
+    def commit(self, fence: Target | None) -> dict[str, int]:
         """Make all that is known the new base. To be called when the index holds what it should.
 
+        :param fence: what was sent last; None: nothing ever was.
         :returns: how many ids and bytes it has.
         :raises ManifestError: another run has changed the manifest, or it cannot be written.
         """
@@ -183,6 +195,7 @@ class Session:
             folded=_latest(found),
             ids=count,
             size=size,
+            fence=None if fence is None else fence.to_dict(),
         )
         self.lease.check()
         new.publish(self._folder)
@@ -230,6 +243,7 @@ class _Pointer(NamedTuple):
     :param folded: by run, the last of its segments that is in the base.
     :param ids: how many are in the base.
     :param size: bytes of the base.
+    :param fence: :class:`~airflow_provider_vectorize.visibility.Target` of what was sent last; None: nothing ever was.
     """
 
     number: int
@@ -239,6 +253,7 @@ class _Pointer(NamedTuple):
     folded: dict[str, int]
     ids: int = 0
     size: int = 0
+    fence: dict[str, Any] | None = None
 
     @classmethod
     def latest(cls, folder: Folder) -> _Pointer | None:

@@ -20,6 +20,7 @@ class SyncReport:
     :param changed: records that differed from what the index was known to hold, or of which nothing sure was known.
     :param unchanged: ids that were compared, and not sent.
     :param manifest: ``path``, and ``ids`` and ``bytes`` of its base.
+    :param unseen: what an earlier run has sent and cannot be seen yet, where this one had nothing to send.
     :param dry_run: nothing was sent.
     :param messages: what the user should know beside the messages of load and deletes.
     """
@@ -30,6 +31,7 @@ class SyncReport:
     changed: int = 0
     unchanged: int = 0
     manifest: dict[str, Any] = field(default_factory=dict)
+    unseen: Target | None = None
     dry_run: bool = False
     messages: tuple[str, ...] = ()
 
@@ -55,15 +57,15 @@ class SyncReport:
 
     @property
     def mutation_id(self) -> str | None:
-        """The fence: once it can be seen, all of the sync can. None when nothing was sent."""
-        return self._last.mutation_id
+        """The fence: once it can be seen, the index shows what the source holds. None: it does already."""
+        return self._last.mutation_id if self.unseen is None else self.unseen.mutation_id
 
     def target(self) -> Target:
         """What to wait for.
 
-        :raises ValueError: nothing was sent.
+        :raises ValueError: nothing.
         """
-        return self._last.target()
+        return self.unseen or self._last.target()
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, for XCom: all of an upload's report, and the counts of the sync."""
@@ -82,7 +84,7 @@ class SyncReport:
             "retries": sum(each.retries for each in self._parts),
             "mutation_id": self.mutation_id,
             "mutation_ids": mutation_ids[-MAX_MUTATION_IDS:],
-            "probes": self._last.to_dict()["probes"],
+            "probes": (self._last if self.unseen is None else self.unseen).to_dict()["probes"],
             "messages": [*messages, *self.messages],
             "manifest": dict(self.manifest),
             "dry_run": self.dry_run,

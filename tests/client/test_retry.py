@@ -171,8 +171,23 @@ def test_a_call_goes_on_as_long_as_others_of_its_budget_get_through():
         assert not gate.exhausted(began)
         gate.passed()
     time.sleep(330)
+    assert not gate.exhausted(began)  # nothing was refused since
+    gate.refuse(60)
+    assert not gate.exhausted(began)
+    time.sleep(330)
     assert gate.exhausted(began)
     assert not gate.exhausted(time.now - 10)
+
+
+def test_the_time_of_a_throttle_does_not_count_an_outage_before_it():
+    time = FakeTime()
+    gate = Gate(time.clock)
+    began = time.now
+    time.sleep(400)  # no answer at all
+    gate.refuse(5)
+    assert not gate.exhausted(began)
+    time.sleep(330)
+    assert gate.exhausted(began)
 
 
 def test_pressure_on_one_index_holds_up_nothing_else(client, api, time):

@@ -448,6 +448,54 @@ def raw_server():
         yield serve
 
 
+class TestConnecting:
+    """All addresses of a host together have the time of one, and a stop reaches it."""
+
+    @pytest.fixture
+    def full(self, monkeypatch):
+        """A host of four addresses that never answer."""
+        with socket.socket() as listener, contextlib.ExitStack() as waiting:
+            listener.bind(("127.0.0.1", 0))
+            listener.listen(0)
+            address = listener.getsockname()
+            for _ in range(3):  # the backlog is full
+                sock = waiting.enter_context(socket.socket())
+                sock.setblocking(False)
+                with contextlib.suppress(BlockingIOError):
+                    sock.connect(address)
+            found = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address)] * 4
+            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+            yield f"http://127.0.0.1:{address[1]}"
+
+    def test_it_ends_by_the_clock(self, full):
+        client = VectorizeClient(ACCOUNT, TOKEN, base_url=full, timeout=2, max_attempts=1)
+        started = real_time.monotonic()
+        with pytest.raises(errors.TransportError, match="Failed to establish a new connection"):
+            client.list_indexes()
+        assert real_time.monotonic() - started < 6
+
+    def test_it_ends_when_it_is_cut(self, full):
+        ending = Ending()
+        client = VectorizeClient(ACCOUNT, TOKEN, base_url=full, max_attempts=1).within(ending)
+        threading.Timer(0.5, ending.come_to, (State.OVER,)).start()
+        started = real_time.monotonic()
+        with pytest.raises(errors.TransportError, match="told to stop"):
+            client.list_indexes()
+        assert real_time.monotonic() - started < 6
+
+    def test_the_next_address_is_tried(self, full, raw_server, monkeypatch):
+        def answer(connection):
+            connection.recv(1 << 16)
+            body = json.dumps(ok([])).encode()
+            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+
+        there = ("127.0.0.1", int(raw_server(answer).rpartition(":")[2]))
+        found = [*socket.getaddrinfo("dead", 1), (socket.AF_INET, socket.SOCK_STREAM, 6, "", there)]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+        client = VectorizeClient(ACCOUNT, TOKEN, base_url=full, timeout=3, max_attempts=1)
+        assert list(client.list_indexes()) == []
+
+
 @pytest.mark.parametrize("place", [b"http://\xff\xfe/", b"http://[::bad/", b"//"])
 def test_where_a_redirect_leads_is_not_even_looked_at(raw_server, place):
     def redirect(connection):

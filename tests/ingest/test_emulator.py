@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_vectorize.client import VectorizeClient
+from airflow_provider_vectorize.client.errors import IngestAbortedError
 from airflow_provider_vectorize.emulator import Emulator
 from airflow_provider_vectorize.ending import Ending
 from airflow_provider_vectorize.ingest import IngestOptions, ingest
@@ -200,3 +201,15 @@ def test_of_600_vectors_of_a_slow_generator_250_outlive_a_kill(emulator):
                 break
     assert process.returncode == -signal.SIGKILL
     assert len(stored(emulator)) >= 250
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_stop_while_the_index_is_asked_for_is_said_as_one(emulator, when):
+    stop = threading.Event()
+    if when == "before":
+        stop.set()
+    else:
+        emulator.add_faults([{"operation": "get_index", "kind": "hang", "seconds": 60}])
+        threading.Timer(0.5, stop.set).start()
+    with pytest.raises(IngestAbortedError, match="told to stop"):
+        ingest(client_of(emulator), "docs", records(3), stop=stop)

@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import threading
+import time
 import tracemalloc
 
 import fsspec
@@ -25,6 +26,7 @@ from airflow_provider_vectorize.ingest.sources import (
     as_source,
     expand,
 )
+from airflow_provider_vectorize.ingest.unpacking import Unpacked
 from tests.ingest.helpers import FS, source_file
 
 
@@ -198,6 +200,30 @@ def test_no_thread_is_left_of_a_gz_that_is_read_no_further(tmp_path, begun):
         assert threading.enumerate() != before
     items.close()
     assert threading.enumerate() == before
+
+
+def test_a_gz_whose_read_hangs_does_not_hold_up_whoever_reads_no_further():
+    packed, goes_on = gzip.compress(b"".join(b"%d\n" % n for n in range(3_000_000)), 1), threading.Event()
+
+    class Hanging(io.BytesIO):
+        def readinto(self, buffer):
+            if self.tell():
+                goes_on.wait(60)
+            return super().readinto(memoryview(buffer)[: 1 << 20])
+
+    reading = Unpacked(Hanging(packed))
+    assert reading.readinto(bytearray(10)) == 10
+    started = time.monotonic()
+    reading.close()
+    assert time.monotonic() - started < 10
+    goes_on.set()
+
+
+def test_files_can_be_read_twice_where_opening_them_is_asking(s3):
+    with s3.open("bucket/twice.ndjson", "wb") as stream:
+        stream.write(b"1\n2\n")
+    files = expand(s3, "bucket/twice.ndjson", "")
+    assert len(read(Files(files))) == len(read(Files(files))) == 2
 
 
 def test_a_gz_that_is_cut_between_two_of_its_members_breaks_off(tmp_path):

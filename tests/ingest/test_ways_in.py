@@ -160,6 +160,7 @@ def test_every_way_in_gives_the_same_verdict_on_every_odd_line(tmp_path, compact
     lines = [item for number, odd in enumerate(ODD) for item in (odd, json.dumps(record(number)).encode())]
     text = b"\n".join(lines) + b"\n"
     options = {"compact": compact, "on_invalid": "reject", "max_rejects": len(ODD), "max_batch_vectors": 50}
+    options["max_in_flight"] = 1  # so that the requests arrive in their order
     verdicts = {name: verdict(records, **options) for name, records in ways(tmp_path, text)}
     reference = verdicts["a path"]
     assert reference[1] > 80  # refused

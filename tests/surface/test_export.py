@@ -94,6 +94,27 @@ def test_ids_of_a_task(client, dag, run_dag, tmp_path):
     assert saved(tmp_path / "out") == ["a", "c"]
 
 
+@pytest.mark.parametrize(
+    ("ids", "says"),
+    [(None, "ids is None"), ("doc-1", "a list of ids"), ([["a"], ["c"]], "number 1: an id is a text")],
+    ids=str,
+)
+def test_ids_that_are_none_are_refused_and_never_all(emulator, client, dag, run_dag, tmp_path, ids, says):
+    @task
+    def choose():
+        return ids
+
+    with dag:
+        VectorizeExportOperator(
+            task_id="export", index_name=INDEX, output_path=str(tmp_path / "out"), ids=choose(), retries=1
+        )
+    ended = run_dag(dag)
+    assert ended.task_state("export") == "failed"
+    assert ended.tasks["export"][0].try_number == 1
+    assert says in ended.log
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_retry_goes_on(emulator, client, dag, run_dag, tmp_path):
     emulator.add_faults(
         [{"operation": "get_by_ids", "kind": "status", "status": 400, "code": 49999, "times": 1}]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import gzip
 import json
+import threading
 
 import pytest
-from airflow.providers.common.compat.sdk import task
+from airflow.providers.common.compat.sdk import ObjectStoragePath, task
 
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeApiError
+from airflow_provider_vectorize.client.errors import InvalidArgumentError, VectorizeApiError, VectorizeError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.vectors import VectorizeQueryOperator
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson
@@ -46,6 +47,25 @@ def query(client, dag, run_dag):
         return run_dag(dag)
 
     return run
+
+
+def test_of_a_gz_of_queries_that_is_left_in_the_middle_no_thread_is_alive(emulator, client, tmp_path):
+    source = tmp_path / "queries.ndjson.gz"
+    line = json.dumps({"id": "q", "values": unit(1)}).encode() + b"\n"
+    with gzip.open(source, "wb", compresslevel=1) as stream:
+        stream.write(line * 2 + b'{"vector": "wrong"}\n' + line * 100_000)
+    with pytest.raises(VectorizeError) as caught:
+        VectorizeHook().query_many(INDEX, source, tmp_path / "out.ndjson", requests_per_minute=12_000)
+    assert caught.value.__traceback__ is not None  # which keeps alive whatever is not closed
+    assert not [each for each in threading.enumerate() if "_decompress" in each.name]
+
+
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_queries_from_a_path_of_airflows(emulator, client, tmp_path, in_a_list):
+    (tmp_path / "q.ndjson").write_text(ndjson([{"id": "q", "values": unit(1)}]))
+    path = ObjectStoragePath(f"file://{tmp_path}/q.ndjson")
+    out = tmp_path / "out.ndjson"
+    assert VectorizeHook().query_many(INDEX, [path] if in_a_list else path, out) == 1
 
 
 class TestOne:

@@ -12,9 +12,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, task
 
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import ServerError, WaitAbortedError
+from airflow_provider_vectorize.client.errors import ServerError, TransportError, WaitAbortedError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
-from airflow_provider_vectorize.operators.index import VectorizeCreateIndexOperator
+from airflow_provider_vectorize.operators.index import (
+    VectorizeCreateIndexOperator,
+    VectorizeDeleteIndexOperator,
+)
 from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.operators.vectors import (
@@ -360,6 +363,15 @@ class TestTaskRun:
             checkpoint.save({})
         assert run.stop.is_set() == stops
 
+    def test_a_store_that_cannot_be_read_costs_a_second_load_only(self, emulator, client):
+        class Broken(Store):
+            def get(self, key, default=None):
+                raise OSError("the store is down")
+
+        load = VectorizeUpsertOperator(task_id="load", index_name=INDEX, vectors=vectors("a"))
+        load.execute({"ti": Instance(2, 1), "task": load, "task_state_store": Broken()})
+        assert list(client.list_vectors(INDEX)) == ["a"]
+
     def test_a_store_that_fails_otherwise_stops_nothing(self):
         class Broken(Store):
             def set(self, key, value):
@@ -413,6 +425,23 @@ class TestKill:
         with pytest.raises(WaitAbortedError):
             killed.execute({"ti": Instance(1, 0), "task": killed})
         assert told == [True]
+
+    @pytest.mark.parametrize("kind", ["query", "delete_index"])
+    def test_a_call_that_is_throttled_is_told_to_stop(self, emulator, monkeypatch, kind):
+        emulator.add_faults(
+            [{"operation": kind, "times": 100, "kind": "status", "status": 429, "retry_after": 60}]
+        )
+        if kind == "query":
+            killed = VectorizeQueryOperator(task_id="killed", index_name=INDEX, vector=[1.0] * 32)
+        else:
+            killed = VectorizeDeleteIndexOperator(task_id="killed", index_name=INDEX)
+        context = {"ti": Instance(1, 0), "task": killed}
+        monkeypatch.setattr("airflow_provider_vectorize.runtime.task.get_current_context", lambda: context)
+        threading.Timer(1, killed.on_kill).start()
+        started = time.monotonic()
+        with pytest.raises(TransportError, match="told to stop"):
+            killed.execute(context)
+        assert time.monotonic() - started < 20
 
     def test_tasks_can_be_copied(self):
         for task_ in (

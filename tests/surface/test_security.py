@@ -131,6 +131,24 @@ def test_what_an_upstream_task_returns_is_no_template(emulator, dag, run_dag):
     assert row["vectors"] == 1
 
 
+@pytest.mark.parametrize("in_a_list", [False, True])
+def test_nor_is_a_path_that_it_returns(emulator, dag, run_dag, tmp_path, in_a_list):
+    path = str(tmp_path / "{{ conn.vectorize_default.password }}.ndjson")
+
+    @task
+    def make():
+        return [path] if in_a_list else path
+
+    with dag:
+        VectorizeQueryOperator(
+            task_id="query", index_name=INDEX, queries=make(), output_path=str(tmp_path / "out.ndjson")
+        )
+    ended = run_dag(dag)
+    assert ended.task_state("query") == "failed"
+    assert "{{ conn.vectorize_default.password }}.ndjson" in ended.log.replace("\\", "")
+    assert TOKEN not in ended.log
+
+
 def test_the_metadata_database_has_the_token_nowhere_else(emulator, dag, run_dag, tmp_path):
     source = tmp_path / "a.ndjson"
     source.write_text(ndjson([*vectors("a", "b"), {"id": "c"}]))

@@ -13,6 +13,7 @@ from airflow_provider_vectorize.__main__ import main
 from airflow_provider_vectorize.client.errors import InvalidArgumentError, VerificationError
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator, VectorizeVerifyOperator
+from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
 from tests.surface.conftest import INDEX, ndjson, vectors
 
@@ -45,8 +46,12 @@ def test_the_hook_has_nothing_to_wait_for_after_a_sync_that_had_nothing_to_send(
     asked = len(emulator.log())
     hook.wait_for_mutation(INDEX, reports[1].to_dict())
     assert len(emulator.log()) == asked
-    with pytest.raises(InvalidArgumentError, match="the list of mutations is empty"):
-        hook.wait_for_mutation(INDEX, [])
+    for what, says in (
+        ([], "the list of mutations is empty"),
+        ({"mutationId": "m"}, "a mutation is a report"),
+    ):
+        with pytest.raises(InvalidArgumentError, match=says):
+            hook.wait_for_mutation(INDEX, what)
 
 
 def test_the_hook_hands_what_is_known_to_a_function(emulator, tmp_path):
@@ -170,6 +175,27 @@ def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to
     assert again.xcom("sync", "report")["unchanged"] == 3
 
 
+@pytest.mark.parametrize("deferrable", [False, True])
+def test_a_wait_that_failed_is_not_green_the_next_time_though_there_is_nothing_to_send(
+    emulator, dag, run_dag, source, tmp_path, deferrable
+):
+    emulator.set_visibility("manual")
+    with dag:
+        VectorizeSyncOperator(
+            task_id="sync",
+            index_name=INDEX,
+            source=str(source),
+            manifest=str(tmp_path / "manifest"),
+            wait_for_completion=True,
+            deferrable=deferrable,
+            completion_timeout=1,
+            poll_interval=1,
+        )
+    assert [run_dag(dag).state for _ in range(2)] == ["failed", "failed"]
+    emulator.set_visibility("immediate")
+    assert run_dag(dag).state == "success"
+
+
 @pytest.mark.parametrize("in_a_list", [False, True])
 @pytest.mark.parametrize("by_report", [False, True])
 def test_a_sensor_skips_after_a_sync_that_had_nothing_to_send(
@@ -203,6 +229,42 @@ def test_a_sensor_waits_for_the_others_of_a_list(emulator, dag, run_dag, source,
     other.write_text(ndjson(vectors("d", "e")))
     again = run_dag(dag)
     assert again.xcom("wait") == [again.xcom("of_other")]
+
+
+def test_a_sensor_waits_for_the_others_of_a_list_when_one_was_skipped(emulator, dag, run_dag):
+    with dag:
+        loads = [
+            VectorizeUpsertOperator(task_id=name, index_name=INDEX, vectors=records, on_empty="skip")
+            for name, records in (("one", vectors("a")), ("none", []))
+        ]
+        VectorizeMutationSensor(
+            task_id="wait",
+            mutation_id=[each.output for each in loads],
+            poke_interval=1,
+            timeout=20,
+            trigger_rule="none_failed_min_one_success",
+        )
+    ended = run_dag(dag)
+    assert ended.task_state("none") == "skipped"
+    assert ended.xcom("none", "report")["mutation_id"] is None
+    assert ended.xcom("wait") == [ended.xcom("one")]
+
+
+def test_one_that_forgot_is_not_excused_by_another_that_had_nothing_to_send(
+    emulator, dag, run_dag, source, tmp_path
+):
+    @task
+    def forgets_to_return():
+        pass
+
+    with dag:
+        sync = VectorizeSyncOperator(
+            task_id="sync", index_name=INDEX, source=str(source), manifest=str(tmp_path / "manifest")
+        )
+        VectorizeMutationSensor(
+            task_id="wait", index_name=INDEX, mutation_id=[sync.output, forgets_to_return()], timeout=20
+        )
+    assert [run_dag(dag).task_state("wait") for _ in range(2)] == ["failed", "failed"]
 
 
 @pytest.mark.parametrize("in_a_list", [False, True])

@@ -246,6 +246,42 @@ class TestWhatItTakes:
         assert ended.tasks["upsert"][0].try_number == 1
         assert "vectors is None" in ended.log
 
+    @pytest.mark.parametrize("in_a_list", [False, True])
+    def test_nothing_that_an_upstream_returned_skips_if_that_is_wanted(
+        self, emulator, dag, run_dag, in_a_list
+    ):
+        @task
+        def nothing():
+            return None
+
+        with dag:
+            what = nothing()
+            VectorizeUpsertOperator(
+                task_id="upsert", index_name=INDEX, vectors=[what] if in_a_list else what, on_empty="skip"
+            )
+        ended = run_dag(dag)
+        assert ended.task_state("upsert") == "skipped"
+        assert ended.xcom("upsert", "report")["accepted"] == 0
+
+    def test_a_load_that_has_sent_something_is_never_skipped(self, emulator, dag, run_dag):
+        @task
+        def some():
+            return vectors("a", "b")
+
+        @task
+        def nothing():
+            return None
+
+        with dag:
+            VectorizeUpsertOperator(
+                task_id="upsert",
+                index_name=INDEX,
+                vectors=[some(), nothing()],
+                on_empty="skip",
+                max_batch_vectors=1,
+            )
+        assert run_dag(dag).task_state("upsert") == "failed"
+
     def test_the_index_of_the_connection(self, emulator, client, upsert, monkeypatch):
         uri = f"vectorize://{ACCOUNT}:{TOKEN}@127.0.0.1:{emulator.port}/http?index_name={INDEX}"
         monkeypatch.setenv("AIRFLOW_CONN_VECTORIZE_DEFAULT", uri)

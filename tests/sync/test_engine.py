@@ -79,6 +79,51 @@ def test_nothing_to_do_is_green_sends_nothing_and_says_that_it_looked(emulator, 
     assert "20 checked and unchanged" in caplog.text
 
 
+def test_nothing_to_do_is_only_said_once_what_was_sent_can_be_seen(emulator, client, tmp_path):
+    emulator.set_visibility("manual")
+    source = vectors(*names(20))
+    first = run_sync(client, tmp_path, source)
+    sent = writes(emulator)
+    again = run_sync(client, tmp_path, source)
+    assert again.target() == first.target()
+    assert again.to_dict()["mutation_id"] == first.mutation_id
+    assert again.to_dict()["probes"] == first.to_dict()["probes"]
+    emulator.apply(INDEX)
+    assert run_sync(client, tmp_path, source).mutation_id is None
+    assert writes(emulator) == sent
+
+
+def test_by_a_record_it_is_known_to_be_seen_beside_other_writers_too(emulator, client, tmp_path):
+    source = vectors(*names(20))
+    run_sync(client, tmp_path, source)
+    client.delete_by_ids(INDEX, ["somebody else's"])
+    assert run_sync(client, tmp_path, source).mutation_id is None
+
+
+@pytest.mark.parametrize("visible", [False, True])
+def test_after_a_run_that_was_not_green_a_fence_says_when_it_can_be_seen(emulator, client, tmp_path, visible):
+    run_sync(client, tmp_path, vectors(*names(20)))
+    if not visible:
+        emulator.set_visibility("manual")
+    changed = vectors(*names(10), version=1)
+    with pytest.raises(SyncGuardError):
+        run_sync(client, tmp_path, changed)  # which has loaded, and deletes nothing
+    changed += vectors(*names(20)[10:])
+    sent = writes(emulator)
+    report = run_sync(client, tmp_path, changed)
+    assert counts(report) == (0, 0, 20, 0)
+    assert writes(emulator) == sent + 1
+    if visible:
+        assert report.mutation_id is None
+        assert writes(emulator) == sent + 1
+    else:
+        assert report.mutation_id not in (None, *report.load.mutation_ids)
+        while emulator.apply(INDEX):
+            pass
+        assert client.index_info(INDEX).processed_up_to_mutation == report.mutation_id
+        assert run_sync(client, tmp_path, changed).mutation_id is None
+
+
 def test_foreign_ids_are_never_touched(client, tmp_path):
     run_sync(client, tmp_path / "other", vectors("theirs-1", "theirs-2"))
     run_sync(client, tmp_path / "mine", vectors(*names(10)))

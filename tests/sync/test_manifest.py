@@ -104,7 +104,7 @@ def test_a_green_run_makes_one_base_and_leaves_no_segments(tmp_path):
     with opened(tmp_path) as session:
         session.intend(["a", "b", "c"])
         session.settle([("a", mark(1)), ("b", mark(2)), ("c", None)])
-        size = session.commit()
+        size = session.commit(None)
     assert size["ids"] == 2
     kinds = sorted(file.name.partition("-")[0] for file in tmp_path.iterdir())
     assert kinds == ["base", "lease", "manifest"]
@@ -113,10 +113,10 @@ def test_a_green_run_makes_one_base_and_leaves_no_segments(tmp_path):
 
 def test_a_run_with_nothing_to_do_writes_no_base(tmp_path):
     with opened(tmp_path) as session:
-        session.commit()
+        session.commit(None)
     before = {file.name for file in tmp_path.iterdir() if "lease" not in file.name}
     with opened(tmp_path) as session:
-        session.commit()
+        session.commit(None)
     assert {file.name for file in tmp_path.iterdir() if "lease" not in file.name} == before
 
 
@@ -135,7 +135,7 @@ def test_a_manifest_of_something_else_says_nothing(tmp_path, caplog, field):
     with opened(tmp_path) as session:
         session.intend(["a"])
         session.settle([("a", mark(1))])
-        session.commit()
+        session.commit(None)
     other = INDEX | {field: "other"}
     assert look(tmp_path, other) == {}
     with opened(tmp_path, identity=other) as session:
@@ -154,9 +154,9 @@ def test_two_runs_at_once_are_never_both_green(tmp_path):
         with opened(tmp_path, "second") as second:
             second.intend(["a"])
             second.settle([("a", mark(2))])
-            second.commit()
+            second.commit(None)
         with pytest.raises(ManifestError):
-            first.commit()
+            first.commit(None)
     assert look(tmp_path) == {"a": mark(2)}
 
 
@@ -170,12 +170,12 @@ def test_what_a_run_wrote_after_it_was_taken_over_is_not_believed(tmp_path):
         second.settle([("a", mark(2)), ("b", mark(2))])
         first._write([("b", b""), ("b", mark(1))])
         with pytest.raises(ManifestError, match="another run"):
-            second.commit()
+            second.commit(None)
     assert look(tmp_path) == {"a": mark(2), "b": b""}
     with opened(tmp_path, "third") as third:
         third.intend(["b"])
         third.settle([("b", mark(3))])
-        third.commit()
+        third.commit(None)
         first._write([("a", mark(9))])
     assert look(tmp_path) == {"a": b"", "b": mark(3)}
 
@@ -183,17 +183,17 @@ def test_what_a_run_wrote_after_it_was_taken_over_is_not_believed(tmp_path):
 def test_a_pointer_that_another_run_has_replaced_is_not_replaced_again(tmp_path):
     with opened(tmp_path, "first", seconds=0.0) as first:
         with opened(tmp_path, "second") as second:
-            second.commit()
+            second.commit(None)
         first.lease.check = lambda: None  # its clock is wrong
         with pytest.raises(ManifestError, match="another run has used the manifest"):
-            first.commit()
+            first.commit(None)
 
 
 def test_a_damaged_manifest_is_red_and_says_what_to_do(tmp_path):
     with opened(tmp_path) as session:
         session.intend(["a"])
         session.settle([("a", mark(1))])
-        session.commit()
+        session.commit(None)
     [base] = tmp_path.glob("base-*")
     base.write_bytes(base.read_bytes()[:-1])
     with pytest.raises(ManifestError, match=r"base-.* is damaged.*remove the folder"):
@@ -228,7 +228,7 @@ def test_a_kill_at_any_write_never_lets_the_manifest_claim_what_the_index_may_no
                                     rows.append((name, state))
                         session.settle(rows)
                     if draw.random() < 0.6:
-                        session.commit()
+                        session.commit(None)
             except Killed:
                 pass
             known = look(path)

@@ -31,6 +31,7 @@ from airflow_provider_vectorize.sync.lease import Lease
 from airflow_provider_vectorize.sync.manifest import Manifest, Session, _Pointer
 from airflow_provider_vectorize.sync.marks import record_mark, stored
 from airflow_provider_vectorize.sync.options import SyncOptions
+from airflow_provider_vectorize.visibility import Target
 from tests.ingest.helpers import DIMENSIONS
 from tests.sync.helpers import FS, INDEX, vector
 
@@ -85,11 +86,12 @@ class Service:
     def __init__(self) -> None:
         self.made = 0
         self.vectors: dict[str, dict[str, Any]] = {}
+        self.watermark: str | None = None
         self.lock = threading.Lock()
 
     def remake(self) -> None:
         self.made += 1
-        self.vectors = {}
+        self.vectors, self.watermark = {}, None
 
 
 class Client:
@@ -116,7 +118,7 @@ class Client:
         return self._call(lambda _: Index(index_name, DIMENSIONS, "cosine", "", made, made))
 
     def index_info(self, index_name: str) -> IndexInfo:
-        return self._call(lambda vectors: IndexInfo(DIMENSIONS, len(vectors), None, None))
+        return self._call(lambda vectors: IndexInfo(DIMENSIONS, len(vectors), None, self._service.watermark))
 
     def get_by_ids(self, index_name: str, ids: list[str]) -> list[Vector]:
         return self._call(
@@ -128,16 +130,24 @@ class Client:
 
     def upsert(self, index_name: str, body: Any, unparsable_behavior: str = "error") -> Mutation:
         items = [json.loads(line) for line in b"".join(body).splitlines()]
-        self._call(lambda vectors: vectors.update({item["id"]: item for item in items}))
-        return Mutation(uuid.uuid4().hex)
+        return self._write(lambda vectors: vectors.update({item["id"]: item for item in items}))
 
     insert = upsert
 
     def delete_by_ids(self, index_name: str, ids: Any) -> list[Mutation]:
         ids = list(ids)
         assert len(ids) <= 100
-        self._call(lambda vectors: [vectors.pop(each, None) for each in ids])
-        return [Mutation(uuid.uuid4().hex)]
+        return [self._write(lambda vectors: [vectors.pop(each, None) for each in ids])]
+
+    def _write(self, change: Any) -> Mutation:
+        mutation = uuid.uuid4().hex
+
+        def work(vectors: Any) -> None:
+            change(vectors)
+            self._service.watermark = mutation
+
+        self._call(work)
+        return Mutation(mutation)
 
 
 class Store(Folder):
@@ -359,8 +369,8 @@ def a_run_is_over_once_it_has_published_or_found_nothing_to_do(monkeypatch):
         folder._fate.committing = pointer.base is not None
         publish(pointer, folder)
 
-    def committed(session: Session) -> dict[str, int]:
-        extent = commit(session)
+    def committed(session: Session, fence: Target | None) -> dict[str, int]:
+        extent = commit(session, fence)
         session._folder._fate.phase = "after"
         return extent
 
