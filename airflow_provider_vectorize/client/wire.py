@@ -20,7 +20,8 @@ from typing import Any
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.connectionpool import HTTPConnectionPool
-from urllib3.exceptions import NameResolutionError, NewConnectionError
+from urllib3.exceptions import NewConnectionError
+from urllib3.util.connection import allowed_gai_family
 
 #: Connections that are kept; a load may have 64 requests under way.
 POOL_SIZE = 128
@@ -128,9 +129,11 @@ class _Limited:
             return super()._new_conn()  # type: ignore[misc,no-any-return]  # of the class that this is mixed into
         end = time.monotonic() + (self.timeout or CONNECT_TIMEOUT)
         try:
-            found = socket.getaddrinfo(self._dns_host, self.port, type=socket.SOCK_STREAM)
-        except socket.gaierror as error:
-            raise NameResolutionError(self.host, self, error) from error  # type: ignore[arg-type]  # as above
+            found = socket.getaddrinfo(
+                self._dns_host, self.port, family=allowed_gai_family(), type=socket.SOCK_STREAM
+            )
+        except (OSError, UnicodeError) as error:
+            raise NewConnectionError(self, f"Failed to resolve '{self.host}': {error}") from error  # type: ignore[arg-type]
         failure: OSError = OSError("the host has no address")
         for number, (family, kind, protocol, _, address) in enumerate(found):
             sock = socket.socket(family, kind, protocol)

@@ -22,9 +22,19 @@ def draw_dependencies(task: Any, value: object) -> None:
             XComArg.apply_upstream_relationship(task, each)
 
 
-def resolved(value: Any, context: Context) -> Any:
-    """Give what was given, or what it resolves to."""
-    return value.resolve(context) if is_resolvable(value) else value
+def resolved(value: Any, context: Context, name: str, what: str) -> Any:
+    """Give what was given, or what it resolves to.
+
+    :param name: of the argument.
+    :param what: is done with it.
+    :raises EmptySourceError: it resolves to None, which is not the same as an argument that was not given.
+    """
+    if not is_resolvable(value):
+        return value
+    found = value.resolve(context)
+    if found is None:
+        raise nothing_returned(name, what)
+    return found
 
 
 def resolve_vectors(value: Any, context: Context) -> Any:

@@ -35,7 +35,8 @@ class VectorizeSyncOperator(VectorizeUpload):
     by the next. Nothing to do is green and sends nothing.
 
     Returns the mutation id, once which can be seen all of the sync can; None when there was nothing to send, and what
-    was sent before can be seen. Pushes a ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of an upload's.
+    was sent before can be seen. Pushes a ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of
+    an upload's.
 
     The other parameters are those of :class:`~airflow_provider_vectorize.operators.vectorize.VectorizeUpload`.
 

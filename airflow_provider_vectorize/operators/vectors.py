@@ -140,9 +140,9 @@ class VectorizeDeleteOperator(VectorizeWrite):
         self, context: Context, run: TaskRun, checkpoint: TaskCheckpoint | None, expected: Expected | None
     ) -> Report:
         del expected
-        ids = resolved(self.ids, context)
+        ids = resolved(self.ids, context, "ids", "delete")
         if ids is None and self.source is None:
-            raise nothing_returned("source" if self.ids is None else "ids", "delete")
+            raise nothing_returned("source", "delete")
         return self.hook.delete(
             self.index_name,
             ids,
@@ -262,9 +262,8 @@ class VectorizeQueryOperator(TaskOnIndex):
         }
         with fail_fast():
             if self.output_path is None:
-                return self.hook.query(
-                    self.index_name, resolved(self.vector, context), self.vector_id, **shared
-                )
+                vector = resolved(self.vector, context, "vector", "ask")
+                return self.hook.query(self.index_name, vector, self.vector_id, **shared)
             number = self.hook.query_many(
                 self.index_name,
                 self._queries(context),
@@ -278,7 +277,7 @@ class VectorizeQueryOperator(TaskOnIndex):
     def _queries(self, context: Context) -> Any:
         queries: Any = self.queries
         if is_resolvable(queries):
-            return resolved(queries, context)  # what another task has made is no template
+            return resolved(queries, context, "queries", "ask")  # what another task has made is no template
         # A path is small; vectors are never rendered.
         paths = isinstance(queries, str) or (
             isinstance(queries, list | tuple) and all(isinstance(each, str) for each in queries)
@@ -335,10 +334,8 @@ class VectorizeExportOperator(TellsLineage):
         """Save the index."""
         run = self.begin(context)
         push_links(self, context, self.index_name)
-        ids = resolved(self.ids, context)
         with fail_fast():
-            if ids is None and self.ids is not None:
-                raise nothing_returned("ids", "export")  # and not all of the index
+            ids = resolved(self.ids, context, "ids", "export")
             try:
                 report = self.hook.export(
                     self.index_name,

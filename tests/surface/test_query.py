@@ -74,6 +74,22 @@ class TestOne:
         assert ended.xcom("query")[0] == {"id": "v3", "score": 1.0, "namespace": "odd"}
         assert len(ended.xcom("query")) == 2
 
+    @pytest.mark.parametrize("argument", ["vector", "queries"])
+    def test_nothing_that_an_upstream_returned_is_said(self, client, dag, run_dag, tmp_path, argument):
+        @task
+        def nothing():
+            return None
+
+        out = {"output_path": str(tmp_path / "out.ndjson")} if argument == "queries" else {}
+        with dag:
+            VectorizeQueryOperator(
+                task_id="query", index_name=INDEX, retries=2, **{argument: nothing()}, **out
+            )
+        ended = run_dag(dag)
+        assert ended.task_state("query") == "failed"
+        assert ended.tasks["query"][0].try_number == 1
+        assert f"There is nothing to ask: {argument} is None" in ended.log
+
     def test_the_vector_may_be_a_parameter_of_the_dag(self, query, dag):
         dag.params["asked"] = unit(3)
         assert query(vector=dag.param("asked"), top_k=1).xcom("query")[0]["id"] == "v3"
