@@ -14,12 +14,12 @@ from airflow.providers.common.compat.sdk import (
     Context,
     DecoratedOperator,
     context_merge,
-    determine_kwargs,
     task_decorator_factory,
 )
 
 from airflow_provider_vectorize.client.errors import EmptySourceError, InvalidArgumentError, SourceError
 from airflow_provider_vectorize.client.types import UnparsableBehavior
+from airflow_provider_vectorize.operators.resolving import determine_kwargs
 from airflow_provider_vectorize.operators.sync import VectorizeSyncOperator
 from airflow_provider_vectorize.operators.vectorize import VectorizeUpsertOperator
 

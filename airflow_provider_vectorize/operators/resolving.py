@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from airflow.providers.common.compat.sdk import Context, XComArg, determine_kwargs
+from airflow.providers.common.compat.sdk import Context, XComArg
 
 from airflow_provider_vectorize.operators.common import nothing_returned
+
+try:
+    from airflow.sdk.bases.decorator import determine_kwargs
+except ImportError:  # before Airflow 3.2; the lowest common.compat that is supported has no name for both
+    from airflow.utils.operator_helpers import determine_kwargs  # type: ignore[attr-defined]  # of Airflow 3.3
+
+__all__ = ["determine_kwargs", "draw_dependencies", "is_resolvable", "resolve_vectors", "resolved"]
 
 
 def is_resolvable(value: object) -> bool:
