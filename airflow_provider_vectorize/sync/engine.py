@@ -116,7 +116,9 @@ def sync(
             work.compare_counts()
         try:
             work.run(records, rejects, witness)
-            extent = session.commit(work.fence())
+            fence = work.fence()
+            extent = session.commit(fence)
+            work.look_for(fence)
         except VectorizeError as error:
             error.report = work.report(path=manifest.folder.name) if work.done else None
             raise
@@ -214,23 +216,25 @@ class _Sync:
         self._confirm_index()
 
     def fence(self) -> Target | None:
-        """Give what was sent last, by this run or an earlier one, and look whether that can be seen if it was not by
-        this.
-        """
-        sent = [each.target() for each in self.done if each.mutation_id is not None]
-        if sent:
-            return sent[-1]
-        fence = self._session.fence
+        """Give what was sent last, by this run or an earlier one; None: nothing ever was."""
+        if self._sent:
+            return self._sent[-1]
         if self._session.has_loose_ends:
             # Of a run that did not come to its end nobody knows what it sent last; this comes after it.
             [mutation] = self._client.delete_by_ids(self._index.name, [FENCE_ID])
-            fence = Target(mutation.id)
-        if (
-            fence is not None
-            and fence not in look(self._client, self._index.name, [Claim([fence])]).visible[0]
-        ):
+            return Target(mutation.id)
+        return self._session.fence
+
+    def look_for(self, fence: Target | None) -> None:
+        """Look whether what an earlier run has sent can be seen; what this one has, whoever waits will look for."""
+        if self._sent or fence is None:
+            return
+        if fence not in look(self._client, self._index.name, [Claim([fence])]).visible[0]:
             self._unseen = fence
-        return fence
+
+    @property
+    def _sent(self) -> list[Target]:
+        return [each.target() for each in self.done if each.mutation_id is not None]
 
     def report(self, **manifest: Any) -> SyncReport:
         """Tell what was done so far."""

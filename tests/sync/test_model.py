@@ -1,8 +1,8 @@
 """Random histories of an index and its source: after every green run the index is the source.
 
 Sources grow, shrink and change; runs are killed before and after every request and every step of the storage, each of
-which may also fail; others write to the index; the index is made anew; two runs meet, at any step of the first. Ways to
-do it wrong, which people have tried, fail the same test.
+which may also fail; others write to the index; the index is made anew; two runs meet, at any step of the first; what
+was accepted can be seen some days later. Ways to do it wrong, which people have tried, fail the same test.
 """
 
 from __future__ import annotations
@@ -86,12 +86,19 @@ class Service:
     def __init__(self) -> None:
         self.made = 0
         self.vectors: dict[str, dict[str, Any]] = {}
+        self.last: str | None = None
+        #: What can be seen of these.
+        self.shown: dict[str, dict[str, Any]] = {}
         self.watermark: str | None = None
         self.lock = threading.Lock()
 
     def remake(self) -> None:
         self.made += 1
-        self.vectors, self.watermark = {}, None
+        self.vectors, self.last = {}, None
+        self.apply()
+
+    def apply(self) -> None:
+        self.shown, self.watermark = dict(self.vectors), self.last
 
 
 class Client:
@@ -118,11 +125,13 @@ class Client:
         return self._call(lambda _: Index(index_name, DIMENSIONS, "cosine", "", made, made))
 
     def index_info(self, index_name: str) -> IndexInfo:
-        return self._call(lambda vectors: IndexInfo(DIMENSIONS, len(vectors), None, self._service.watermark))
+        return self._call(lambda vectors: IndexInfo(DIMENSIONS, len(vectors), self._service.watermark, None))
 
     def get_by_ids(self, index_name: str, ids: list[str]) -> list[Vector]:
         return self._call(
-            lambda vectors: [Vector.from_result(vectors[each]) for each in ids if each in vectors]
+            lambda _: [
+                Vector.from_result(shown[each]) for each in ids if each in (shown := self._service.shown)
+            ]
         )
 
     def list_vectors(self, index_name: str) -> Any:
@@ -144,7 +153,7 @@ class Client:
 
         def work(vectors: Any) -> None:
             change(vectors)
-            self._service.watermark = mutation
+            self._service.last = mutation
 
         self._call(work)
         return Mutation(mutation)
@@ -203,7 +212,7 @@ def run(service: Service, path: Path, records: list[dict[str, Any]], fate: Fate,
     options = IngestOptions(max_batch_vectors=4, max_in_flight=1 if fate.meeting else 2)
     chosen = SyncOptions(max_delete_fraction=1.0, min_records=0, **how)
     try:
-        engine.sync(
+        report = engine.sync(
             Client(service, fate),
             INDEX,
             records,
@@ -216,6 +225,8 @@ def run(service: Service, path: Path, records: list[dict[str, Any]], fate: Fate,
         return "killed"
     except VectorizeError:
         return "red"
+    if report.mutation_id is None:
+        assert service.shown == service.vectors, "it says that all can be seen"
     return "green"
 
 
@@ -254,7 +265,10 @@ class History:
             self.foreign = {}
         if self.draw.random() < 0.3:
             other = f"x/{self.draw.randint(0, 9)}"
-            self.service.vectors[other] = self.foreign[other] = vector(other, self.day)
+            foreign = self.foreign[other] = vector(other, self.day)
+            self.service.vectors[other] = self.service.shown[other] = foreign
+        if self.draw.random() < 0.5:
+            self.service.apply()
 
     def change(self, count: int) -> None:
         for each in self.draw.sample(IDS, count):
@@ -445,6 +459,16 @@ def test_the_model_catches_deletes_that_are_forgotten_before_they_arrive(tmp_pat
             original(session, ids)
 
     monkeypatch.setattr(Session, "intend", intend)
+    is_caught(tmp_path)
+
+
+def test_the_model_catches_a_run_that_looks_for_nothing_that_was_sent_before(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine._Sync, "look_for", lambda *_: None)
+    is_caught(tmp_path)
+
+
+def test_the_model_catches_a_run_that_forgets_what_others_sent_that_were_not_green(tmp_path, monkeypatch):
+    monkeypatch.setattr(Session, "has_loose_ends", False)
     is_caught(tmp_path)
 
 
