@@ -104,11 +104,23 @@ class WaitMethods(ConnectedHook):
                     raise wait.timed_out(timeout)
                 wait.tell(self.log, until)
                 if stop.wait(min(poll_interval, deadline - now)):
-                    raise WaitAbortedError(
-                        f"The wait was told to stop. The write was accepted: {wait.status()}"
-                    )
+                    raise _aborted(wait)
         finally:
             self.delete_sentinel(wait)
+
+    def first_look(self, wait: Wait, *, timeout: float, stop: threading.Event) -> bool:
+        """Look once, before a wait elsewhere; tell whether everything can be seen already.
+
+        :param timeout: seconds of that wait.
+        :param stop: cuts the look once it is set.
+        :raises WaitAbortedError: ``stop`` was set.
+        """
+        ending = Ending(stop=stop)
+        with ending.cutting_reads():
+            done = wait.look(self.polling_client(timeout).within(ending))
+        if not done and stop.is_set():
+            raise _aborted(wait)
+        return done
 
     def delete_sentinel(self, wait: Wait) -> None:
         """Delete the sentinel of a wait that is over.
@@ -124,6 +136,10 @@ class WaitMethods(ConnectedHook):
             self.log.warning(
                 "Index %r: the sentinel %s could not be deleted: %s", wait.index_name, wait.sentinel.id, error
             )
+
+
+def _aborted(wait: Wait) -> WaitAbortedError:
+    return WaitAbortedError(f"The wait was told to stop. The write was accepted: {wait.status()}")
 
 
 def targets_of(mutation: object) -> list[Target]:

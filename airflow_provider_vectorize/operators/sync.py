@@ -32,7 +32,7 @@ class VectorizeSyncOperator(VectorizeUpload):
     """Make an index hold, of the ids that a manifest manages, exactly the records of a source.
 
     What was added or changed is loaded, then what went away is deleted. A run that was killed at any moment is mended
-    by the next. Nothing to do is green and sends nothing.
+    by the next. Nothing to do is green and changes nothing.
 
     Returns the mutation id, once which can be seen all of the sync can; None when there was nothing to send, and what
     was sent before can be seen. Pushes a ``report`` with ``added``, ``changed``, ``unchanged``, ``deleted`` and all of
@@ -109,6 +109,12 @@ class VectorizeSyncOperator(VectorizeUpload):
             stop=run.stop,
             **self._options(),
         )
+
+    def _nothing_written(self) -> SyncReport:
+        from airflow_provider_vectorize.ingest import Report
+        from airflow_provider_vectorize.sync.report import SyncReport
+
+        return SyncReport(Report.empty(self.hook.resolve_index_name(self.index_name), self.operation))
 
     def _compare(
         self, run: TaskRun, report: Mapping[str, Any], expected: Expected | None, source_mark: str | None

@@ -194,16 +194,16 @@ class VectorizeWrite(TellsLineage):
         except VectorizeError as error:
             sent = error.report is not None and error.report.mutation_id is not None
             if isinstance(error, EmptySourceError) and self.on_empty == "skip" and not sent:
-                self.push_report(context, self._nothing_written())
+                self.push_report(context, self._nothing_written().to_dict())
                 raise AirflowSkipException(str(error)) from error
             if error.report is not None:
                 self.push_report(context, error.report.to_dict())
             raise
 
-    def _nothing_written(self) -> dict[str, Any]:
+    def _nothing_written(self) -> Report | SyncReport:
         from airflow_provider_vectorize.ingest import Report
 
-        return Report.empty(self.hook.resolve_index_name(self.index_name), self.operation).to_dict()
+        return Report.empty(self.hook.resolve_index_name(self.index_name), self.operation)
 
     def _wait(self, run: TaskRun, report: Mapping[str, Any], loaded: Mapping[str, Any]) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
@@ -215,7 +215,7 @@ class VectorizeWrite(TellsLineage):
             self.hook.finish_wait(
                 wait, poll_interval=self.poll_interval, timeout=self.completion_timeout, stop=run.stop
             )
-        elif not wait.look(self.hook.polling_client(self.completion_timeout)):
+        elif not self.hook.first_look(wait, timeout=self.completion_timeout, stop=run.stop):
             arguments = deferral(self.conn_id, wait, self.poll_interval, self.completion_timeout)
             if loaded:
                 arguments["kwargs"] = {"loaded": {**loaded, "rejected": report["rejected"]}}

@@ -59,9 +59,13 @@ class _EndsWhenKilled(BaseSensorOperator):
         pause = float(super()._get_next_poke_interval(*args, **kwargs))
         if self.reschedule or self._run is None:
             return pause
-        if self._run.stop.wait(pause):
-            raise WaitAbortedError(f"The wait was told to stop. {self._so_far()}")
+        self._end_if_told_to(pause)
         return 0.0
+
+    def _end_if_told_to(self, pause: float = 0.0) -> None:
+        """Pause; a task that is told to stop ends at once, and is not deferred either."""
+        if self._run is not None and self._run.stop.wait(pause):
+            raise WaitAbortedError(f"The wait was told to stop. {self._so_far()}")
 
     def _so_far(self) -> str:
         """Say what is done already."""
@@ -179,6 +183,7 @@ class VectorizeUpsertSensor(VectorizeUpload, _EndsWhenKilled):
         from airflow_provider_vectorize.runtime.storage import listed
         from airflow_provider_vectorize.triggers.objects import GRACE_SECONDS, VectorizeObjectTrigger
 
+        self._end_if_told_to()
         source = [dict(path) if isinstance(path, Mapping) else str(path) for path in listed(self.source)]
         if len(json.dumps(source)) > MAX_SOURCE_BYTES:
             self.log.warning("The triggerer cannot be given %d paths, so the wait goes on here", len(source))
@@ -206,8 +211,7 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
     :param index_name: the index; None: the report's, or else the connection's. Templated.
     :param mutation_id: ``upsert.output``: a mutation id, a report, or a list or lazy sequence of these, as a mapped
         upstream returns it. A list in gives a list out. Where nothing was written (an empty list, a sync that had
-        nothing to send) it skips; in a list such
-        a None is left out. Templated.
+        nothing to send) it skips, and None of such a task in a list is left out. Templated.
     :param sentinel: write one vector of a reserved id in the namespace ``airflow-fence``, read it back and delete it:
         a sure proof on an index that others write to all the time.
     :param conn_id: a connection of type ``vectorize``. Templated.
@@ -247,9 +251,10 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
 
     def execute(self, context: Context) -> str | list[str]:
         """Wait, and return the mutation id, or the list of them."""
+        run = self.begin(context)
         push_links(self, context, self.index_name)
         with fail_fast():
-            run = self._begin(context)
+            self._prepare(context, run)
         self._until = self._end_of_time(context)
         if self.index_name is None:
             push_links(self, context, self._wait.index_name)
@@ -292,7 +297,7 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
         event = check_event(event)
         part = event["status"] == "part"
         with fail_fast():
-            self._begin(context, look_up=part, index_name=event["index_name"])
+            self._prepare(context, self.begin(context), look_up=part, index_name=event["index_name"])
         with self._sentinel_deleted():
             try:
                 raise_for_status(event)
@@ -341,11 +346,12 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
     def _so_far(self) -> str:
         return f"The write was accepted: {self._wait.status()}"
 
-    def _begin(self, context: Context, *, look_up: bool = True, index_name: str | None = None) -> TaskRun:
+    def _prepare(
+        self, context: Context, run: TaskRun, *, look_up: bool = True, index_name: str | None = None
+    ) -> None:
         from airflow_provider_vectorize.ending import Ending
         from airflow_provider_vectorize.visibility import Target
 
-        run = self.begin(context)
         self._awaited = awaited = Awaited.read(self.mutation_id)  # by now resolved
         if look_up:
             direct = set(self.upstream_task_ids)
@@ -366,11 +372,11 @@ class VectorizeMutationSensor(TaskOnIndex, _EndsWhenKilled):
         )
         self._ending = Ending(stop=run.stop)
         self._client = self.hook.polling_client(self.timeout).within(self._ending)
-        return run
 
     def _defer(self, timeout: float, deadline: float | None = None) -> None:
         from airflow_provider_vectorize.triggers.vectorize import deferral
 
+        self._end_if_told_to()
         pending = {target.mutation_id for target in self._wait.pending}
         seen = pack(self._awaited.ids, (each for each in self._awaited.ids if each not in pending))
         arguments = deferral(self.conn_id, self._wait, self.poke_interval, timeout, deadline=deadline)

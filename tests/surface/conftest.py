@@ -114,7 +114,7 @@ class Store(dict):
 
 
 class Instance:
-    """A task instance that keeps what is pushed."""
+    """A task instance that keeps what is pushed, and finds nothing to pull."""
 
     dag_id, run_id, task_id, map_index = "dag", "run", "load", -1
 
@@ -125,3 +125,6 @@ class Instance:
 
     def xcom_push(self, key, value):
         self.pushed[key] = value
+
+    def xcom_pull(self, **_):
+        return None

@@ -297,7 +297,8 @@ class TestWhatAWaitSays:
             with pytest.raises(AirflowSensorTimeout):
                 execute(sensor)
         else:
-            sensor._begin({"ti": Instance(), "task": sensor}, look_up=False)
+            context = {"ti": Instance(), "task": sensor}
+            sensor._prepare(context, sensor.begin(context), look_up=False)
             sensor._until = datetime.now(UTC) + timedelta(minutes=1)
             assert not sensor.poke({})
         assert lines() == [("m", self.watermark)]

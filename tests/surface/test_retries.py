@@ -12,7 +12,12 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, task
 
 from airflow_provider_vectorize.client import VectorizeClient
-from airflow_provider_vectorize.client.errors import ServerError, TransportError, WaitAbortedError
+from airflow_provider_vectorize.client.errors import (
+    IngestAbortedError,
+    ServerError,
+    TransportError,
+    WaitAbortedError,
+)
 from airflow_provider_vectorize.hooks.vectorize import VectorizeHook
 from airflow_provider_vectorize.operators.index import (
     VectorizeCreateIndexOperator,
@@ -26,8 +31,10 @@ from airflow_provider_vectorize.operators.vectors import (
     VectorizeQueryOperator,
 )
 from airflow_provider_vectorize.runtime.task import TaskCheckpoint, TaskRun
-from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor
+from airflow_provider_vectorize.sensors.vectorize import VectorizeMutationSensor, VectorizeUpsertSensor
 from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, Instance, Store, ndjson, vectors
+
+PACKAGE = "airflow_provider_vectorize"
 
 try:
     from airflow.sdk.execution_time.context import TaskStateStoreAccessor  # noqa: F401
@@ -322,7 +329,7 @@ class TestTaskRun:
 
     def test_there_is_one_for_each_try(self, monkeypatch):
         task, ti = type("Task", (), {"retries": 1}), Instance(1, 1)
-        monkeypatch.setattr("airflow_provider_vectorize.runtime.task.get_current_context", lambda: context)
+        monkeypatch.setattr(f"{PACKAGE}.runtime.task.get_current_context", lambda: context)
         context = {"ti": ti, "task": task}
         begun = TaskRun.begin(context)
         assert TaskRun.current() is begun
@@ -436,11 +443,52 @@ class TestKill:
         else:
             killed = VectorizeDeleteIndexOperator(task_id="killed", index_name=INDEX)
         context = {"ti": Instance(1, 0), "task": killed}
-        monkeypatch.setattr("airflow_provider_vectorize.runtime.task.get_current_context", lambda: context)
+        monkeypatch.setattr(f"{PACKAGE}.runtime.task.get_current_context", lambda: context)
         threading.Timer(1, killed.on_kill).start()
         started = time.monotonic()
         with pytest.raises(TransportError, match="told to stop"):
             killed.execute(context)
+        assert time.monotonic() - started < 20
+
+    def test_a_kill_before_the_first_request_is_heard_by_every_task(self, emulator, monkeypatch, tmp_path):
+        source = tmp_path / "a.ndjson"
+        source.write_text(ndjson(vectors("a")))
+        out = str(tmp_path / "out")
+        tasks = [
+            VectorizeUpsertOperator(task_id="a", index_name=INDEX, vectors=vectors("a")),
+            VectorizeUpsertSensor(task_id="b", index_name=INDEX, source=str(source)),
+            VectorizeDeleteOperator(task_id="c", index_name=INDEX, ids=["a"]),
+            VectorizeSyncOperator(task_id="d", index_name=INDEX, source=str(source), manifest=out + "-m"),
+            VectorizeVerifyOperator(task_id="e", index_name=INDEX, source=str(source)),
+            VectorizeQueryOperator(task_id="f", index_name=INDEX, vector=[1.0] * 32),
+            VectorizeQueryOperator(
+                task_id="g", index_name=INDEX, queries=[{"vector": [1.0] * 32}], output_path=out
+            ),
+            VectorizeExportOperator(task_id="h", index_name=INDEX, output_path=out + "-e"),
+            VectorizeCreateIndexOperator(task_id="i", index_name="new", dimensions=32, metric="cosine"),
+            VectorizeDeleteIndexOperator(task_id="j", index_name=INDEX),
+            VectorizeMutationSensor(task_id="k", index_name=INDEX, mutation_id="m"),
+            VectorizeMutationSensor(task_id="l", index_name=INDEX, mutation_id="m", deferrable=True),
+        ]
+        for module in ("operators.writing", "operators.sync", "operators.vectors", "operators.index"):
+            monkeypatch.setattr(f"{PACKAGE}.{module}.push_links", lambda task_, *_: task_.on_kill())
+        monkeypatch.setattr(f"{PACKAGE}.sensors.vectorize.push_links", lambda task_, *_: task_.on_kill())
+        for killed in tasks:
+            context = {"ti": Instance(1, 0), "task": killed}
+            monkeypatch.setattr(f"{PACKAGE}.runtime.task.get_current_context", lambda known=context: known)
+            with pytest.raises(
+                (TransportError, IngestAbortedError, WaitAbortedError), match=r"[Tt]old to stop"
+            ):
+                killed.execute(context)
+            assert emulator.log() == [], killed.task_id
+
+    def test_a_kill_cuts_the_look_before_a_deferral(self, emulator):
+        emulator.add_faults([{"operation": "index_info", "kind": "hang", "seconds": 60}])
+        killed = waiting(vectors=vectors("a"), deferrable=True)
+        threading.Timer(1, killed.on_kill).start()
+        started = time.monotonic()
+        with pytest.raises(WaitAbortedError, match="The write was accepted"):
+            killed.execute({"ti": Instance(1, 0), "task": killed})
         assert time.monotonic() - started < 20
 
     def test_tasks_can_be_copied(self):

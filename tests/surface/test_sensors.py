@@ -8,7 +8,6 @@ import threading
 import time
 from contextlib import nullcontext
 from datetime import timedelta
-from types import SimpleNamespace
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowFailException, XComArg, task
@@ -32,7 +31,7 @@ from airflow_provider_vectorize.triggers import objects
 from airflow_provider_vectorize.triggers import vectorize as triggers
 from airflow_provider_vectorize.visibility import Probe, Target, digest
 from airflow_provider_vectorize.waiting import Wait
-from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, ndjson, vectors
+from tests.surface.conftest import ACCOUNT, INDEX, TOKEN, Instance, ndjson, vectors
 from tests.versions import AIRFLOW, ExecutorSafeguard
 
 FOREIGN = '{"id": "theirs", "values": [' + ",".join(["1"] * 32) + "]}\n"
@@ -326,20 +325,10 @@ class TestMutationSensor:
 def test_a_kill_cuts_a_look_of_the_sensor(emulator):
     emulator.add_faults([{"operation": "index_info", "kind": "hang", "seconds": 60}])
     waits = sensor("m", timeout=120)
-    ti = SimpleNamespace(
-        try_number=1,
-        max_tries=0,
-        map_index=-1,
-        dag_id="d",
-        run_id="r",
-        task_id="wait",
-        xcom_push=lambda **_: None,
-        xcom_pull=lambda **_: None,
-    )
     threading.Timer(1, waits.on_kill).start()
     started = time.monotonic()
     with pytest.raises(WaitAbortedError, match="The write was accepted"):
-        waits.execute({"ti": ti, "task": waits})
+        waits.execute({"ti": Instance(), "task": waits})
     assert time.monotonic() - started < 20
 
 
@@ -349,16 +338,6 @@ def test_a_wait_that_is_ended_leaves_no_sentinel(emulator, client, how):
     client.upsert(INDEX, ndjson(vectors("b")).encode())
     emulator.apply(INDEX)
     waits = sensor("m", sentinel=True, timeout=120)
-    ti = SimpleNamespace(
-        try_number=1,
-        max_tries=0,
-        map_index=-1,
-        dag_id="d",
-        run_id="r",
-        task_id="wait",
-        xcom_push=lambda **_: None,
-        xcom_pull=lambda **_: None,
-    )
 
     def end():
         while not any(row["operation"] == "upsert" and row["vectors"] == 1 for row in emulator.log()[1:]):
@@ -371,7 +350,7 @@ def test_a_wait_that_is_ended_leaves_no_sentinel(emulator, client, how):
     waits.poke_interval = 30 if how == "killed" else 0.2
     threading.Thread(target=end).start()
     with pytest.raises((WaitAbortedError, AirflowFailException)):
-        waits.execute({"ti": ti, "task": waits})
+        waits.execute({"ti": Instance(), "task": waits})
     emulator.set_visibility("immediate")
     assert list(client.list_vectors(INDEX)) == ["b"]
 
@@ -646,9 +625,8 @@ class TestUpsertSensor:
             return look(places)
 
         monkeypatch.setattr(storage, "snapshot", look_while_it_is_killed)
-        ti = SimpleNamespace(try_number=1, max_tries=0, xcom_push=lambda *_, **__: None)
         with pytest.raises(IngestAbortedError, match="told to stop"):
-            waits.execute({"ti": ti})
+            waits.execute({"ti": Instance()})
         assert emulator.log() == []
 
     @pytest.mark.parametrize("mode", MODES, ids=str)
@@ -670,7 +648,7 @@ class TestUpsertSensor:
         looked = threading.Timer(0.5, waits.on_kill)
         looked.start()
         with pytest.raises(WaitAbortedError, match=r"told to stop\. Nothing was uploaded"):
-            waits.execute({"ti": SimpleNamespace(try_number=1, max_tries=0, xcom_push=lambda *_, **__: None)})
+            waits.execute({"ti": Instance()})
 
     def test_vectors_are_for_the_operator(self, dag):
         with dag, pytest.raises(InvalidArgumentError, match="for vectors use the operator"):

@@ -26,6 +26,13 @@ def source(tmp_path):
     return path
 
 
+def syncing(source, folder, **options):
+    """The task of a sync, with its manifest in a folder."""
+    return VectorizeSyncOperator(
+        task_id="sync", index_name=INDEX, source=str(source), manifest=str(folder / "manifest"), **options
+    )
+
+
 def test_the_hook_syncs_from_a_path_to_a_manifest_in_object_storage(emulator, source, tmp_path):
     hook = VectorizeHook()
     manifest = f"file://{tmp_path}/manifest"
@@ -155,14 +162,7 @@ def test_the_operator_syncs_waits_verifies_and_is_green_when_there_is_nothing_to
     emulator, dag, run_dag, source, tmp_path
 ):
     with dag:
-        sync = VectorizeSyncOperator(
-            task_id="sync",
-            index_name=INDEX,
-            source=str(source),
-            manifest=str(tmp_path / "manifest"),
-            wait_for_completion=True,
-            verify="all",
-        )
+        sync = syncing(source, tmp_path, wait_for_completion=True, verify="all")
         sync >> VectorizeVerifyOperator(task_id="verify", index_name=INDEX, source=str(source), ids=True)
     first = run_dag(dag)
     assert first.state == "success"
@@ -181,11 +181,9 @@ def test_a_wait_that_failed_is_not_green_the_next_time_though_there_is_nothing_t
 ):
     emulator.set_visibility("manual")
     with dag:
-        VectorizeSyncOperator(
-            task_id="sync",
-            index_name=INDEX,
-            source=str(source),
-            manifest=str(tmp_path / "manifest"),
+        syncing(
+            source,
+            tmp_path,
             wait_for_completion=True,
             deferrable=deferrable,
             completion_timeout=1,
@@ -202,9 +200,7 @@ def test_a_sensor_skips_after_a_sync_that_had_nothing_to_send(
     emulator, dag, run_dag, source, tmp_path, by_report, in_a_list
 ):
     with dag:
-        sync = VectorizeSyncOperator(
-            task_id="sync", index_name=INDEX, source=str(source), manifest=str(tmp_path / "manifest")
-        )
+        sync = syncing(source, tmp_path)
         what = XComArg(sync, key="report") if by_report else sync.output
         what = [what] if in_a_list else what
         VectorizeMutationSensor(task_id="wait", mutation_id=what, poke_interval=0.1, timeout=20)
@@ -250,6 +246,15 @@ def test_a_sensor_waits_for_the_others_of_a_list_when_one_was_skipped(emulator, 
     assert ended.xcom("wait") == [ended.xcom("one")]
 
 
+def test_a_sync_that_is_skipped_says_in_its_report_that_it_did_nothing(emulator, dag, run_dag, tmp_path):
+    with dag:
+        syncing(tmp_path / "*.ndjson", tmp_path, on_empty="skip")
+    ended = run_dag(dag)
+    assert ended.task_state("sync") == "skipped"
+    report = ended.xcom("sync", "report")
+    assert [report[each] for each in ("operation", "added", "deleted", "mutation_id")] == ["sync", 0, 0, None]
+
+
 def test_one_that_forgot_is_not_excused_by_another_that_had_nothing_to_send(
     emulator, dag, run_dag, source, tmp_path
 ):
@@ -258,9 +263,7 @@ def test_one_that_forgot_is_not_excused_by_another_that_had_nothing_to_send(
         pass
 
     with dag:
-        sync = VectorizeSyncOperator(
-            task_id="sync", index_name=INDEX, source=str(source), manifest=str(tmp_path / "manifest")
-        )
+        sync = syncing(source, tmp_path)
         VectorizeMutationSensor(
             task_id="wait", index_name=INDEX, mutation_id=[sync.output, forgets_to_return()], timeout=20
         )
@@ -313,13 +316,7 @@ def test_the_operator_is_red_without_a_retry_when_a_guard_holds(emulator, dag, r
     VectorizeHook().sync(INDEX, source=source, manifest=tmp_path / "manifest")
     source.write_text(ndjson(vectors("a")))
     with dag:
-        VectorizeSyncOperator(
-            task_id="sync",
-            index_name=INDEX,
-            source=str(source),
-            manifest=str(tmp_path / "manifest"),
-            retries=3,
-        )
+        syncing(source, tmp_path, retries=3)
     ended = run_dag(dag)
     assert ended.state == "failed"
     assert "lacks 2 of the 3 ids" in ended.log
